@@ -1,0 +1,287 @@
+"""What the demo computes: eight models, each judged on rows that it has not seen."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from sklearn import config_context
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer
+
+from skdict import metrics
+from skdict._icfl import ICFLDictionary
+from skdict._topk_sae import TopKSAE
+from skdict._whitening import ControlPCAWhitener
+from skdict.display import SparsityReconstructionDisplay
+from skdict.preprocessing import LargestValuesSelector
+from skdict.probing import probe_representations
+
+WHITENING = ("off", "on")
+MODELS = ("ICFL", "TopK SAE", "PCA", "random")
+# Standard measures of a probe's regularisation; one of them is chosen within the training rows.
+STRENGTHS = (0.01, 0.1, 1.0)
+
+
+class Arm(NamedTuple):
+    """One of the models compared."""
+
+    whitening: str
+    model: str
+
+
+ARMS = tuple(Arm(whitening, model) for whitening in WHITENING for model in MODELS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much the demo computes."""
+
+    n_components: int = 512
+    n_nonzero_coefs: int = 20
+    seeds: tuple[int, ...] = (0, 1, 2)
+    n_permutations: int = 40
+    sparsities: tuple[int, ...] = (5, 10, 20, 40)
+    compound_folds: int = 3
+    plate_folds: int = 2
+    inner_folds: int = 2
+    strengths: tuple[float, ...] = STRENGTHS
+    max_steps: int | None = None
+
+
+QUICK = Settings(
+    n_components=128, seeds=(0,), n_permutations=10, sparsities=(5, 20), strengths=(0.1,),
+    max_steps=50,
+)  # fmt: skip
+
+
+@dataclass
+class Profiles:
+    """The columns of a data set that the demo reads."""
+
+    X: np.ndarray
+    feature_names: np.ndarray
+    control: np.ndarray
+    compound: np.ndarray
+    moa: np.ndarray
+    plate: np.ndarray
+    batch: np.ndarray
+    well: np.ndarray
+    paired: np.ndarray = field(init=False)
+    """Rows that the mechanism probe uses: controls, and mechanisms of two or more compounds."""
+
+    def __post_init__(self):
+        treated = ~self.control
+        pairs = np.unique(np.stack([self.moa[treated], self.compound[treated]]), axis=1)
+        names, counts = np.unique(pairs[0], return_counts=True)
+        self.paired = self.control | np.isin(self.moa, names[counts >= 2])
+
+    @classmethod
+    def from_bunch(cls, bunch) -> Profiles:
+        """Take the columns from a data set of `skdict.datasets`."""
+        columns = ("feature_names", "control", "compound", "moa", "plate", "batch", "well")
+        return cls(X=bunch.data, **{name: np.asarray(bunch[name]) for name in columns})
+
+    @property
+    def n_mechanisms(self) -> int:
+        """Number of mechanisms that are probed."""
+        return np.unique(self.moa[self.paired & ~self.control]).size
+
+
+def build(arm: Arm, settings: Settings, seed: int) -> Pipeline:
+    """Return the unfitted pipeline of one arm: whiten, unit norm, dictionary."""
+    whitener = ControlPCAWhitener(method="center" if arm.whitening == "off" else "pca")
+    size = {
+        "n_components": settings.n_components,
+        "n_nonzero_coefs": settings.n_nonzero_coefs,
+        "random_state": seed,
+    }
+    if arm.model == "ICFL":
+        dictionary = ICFLDictionary(**size, max_steps=settings.max_steps)
+    elif arm.model == "TopK SAE":
+        dictionary = TopKSAE(**size, max_steps=settings.max_steps)
+    elif arm.model == "PCA":
+        selector = LargestValuesSelector(settings.n_nonzero_coefs)
+        dictionary = Pipeline([("pca", PCA(svd_solver="full")), ("select", selector)])
+    else:
+        dictionary = ICFLDictionary(**size, max_steps=0)
+    return Pipeline([("whiten", whitener), ("unit", Normalizer()), ("dictionary", dictionary)])
+
+
+def fit(arm: Arm, profiles: Profiles, rows, settings: Settings, seed: int) -> Pipeline:
+    """Fit one arm on some rows; its whitener sees the controls among them."""
+    pipeline = build(arm, settings, seed)
+    with config_context(enable_metadata_routing=True):
+        return pipeline.fit(profiles.X[rows], control=profiles.control[rows])
+
+
+def cosine(pipeline: Pipeline, X) -> float:
+    """Mean cosine of rows and reconstructions in the space of the dictionary."""
+    before, dictionary = pipeline[:-1].transform(X), pipeline[-1]
+    rebuilt = dictionary.inverse_transform(dictionary.transform(before))
+    return metrics.reconstruction_cosine(before, rebuilt)
+
+
+@dataclass
+class Curves:
+    """What the plots of one arm show, from the first seed."""
+
+    labels: np.ndarray
+    best: np.ndarray
+    held_out: np.ndarray
+    chance: np.ndarray
+    frequency: np.ndarray
+    n_samples: int
+    n_nonzero: np.ndarray
+    cosine: np.ndarray
+
+
+@dataclass
+class Outcome:
+    """One arm and seed: its numbers, its curves, and the fit that the concepts come from."""
+
+    arm: Arm
+    seed: int
+    values: dict[str, float]
+    curves: Curves
+    pipeline: Pipeline
+    train: np.ndarray
+    messages: set[str]
+
+
+def plate_split(profiles: Profiles, settings: Settings, seed: int):
+    """Return (training rows, held-out rows), each plate on one side."""
+    folds = GroupKFold(settings.plate_folds, shuffle=True, random_state=seed)
+    return next(folds.split(profiles.X, groups=profiles.plate))
+
+
+def evaluate(arm: Arm, profiles: Profiles, settings: Settings, seed: int) -> Outcome:
+    """Fit one arm and measure everything the table shows of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values = _fitted_values(arm, profiles, settings, seed)
+        pipeline, train, held_values, curves = _held_out_values(arm, profiles, settings, seed)
+        values |= held_values
+        values |= _probe_values(arm, profiles, settings, seed)
+    messages = {f"{w.category.__name__}: {w.message}" for w in caught}
+    return Outcome(arm, seed, values, curves, pipeline, train, messages)
+
+
+def _fitted_values(arm, profiles, settings, seed) -> dict[str, float]:
+    """Numbers on the rows that the dictionary was fitted on; all rows here."""
+    everything = np.arange(profiles.X.shape[0])
+    pipeline = fit(arm, profiles, everything, settings, seed)
+    codes = pipeline.transform(profiles.X)
+    treated = ~profiles.control
+    treated_codes, compound = codes[treated], profiles.compound[treated]
+    above_05, above_02 = metrics.count_selective(treated_codes, compound, (0.5, 0.2))
+    null = metrics.selectivity_null(
+        treated_codes, compound, strata=profiles.plate[treated],
+        n_permutations=settings.n_permutations, random_state=seed,
+    )  # fmt: skip
+    return {
+        "fit_cosine": cosine(pipeline, profiles.X),
+        "dead": metrics.dead_fraction(codes) * codes.shape[1],
+        "above_05": above_05,
+        "above_02": above_02,
+        "selectivity": null.observed.mean(),
+        "chance_selectivity": null.expected_maximum.mean(),
+    }
+
+
+def _held_out_values(arm, profiles, settings, seed):
+    """Fit on some plates; choose each compound's feature there and score it on the others."""
+    train, test = plate_split(profiles, settings, seed)
+    pipeline = fit(arm, profiles, train, settings, seed)
+    codes = pipeline.transform(profiles.X)
+    train_treated, test_treated = (rows[~profiles.control[rows]] for rows in (train, test))
+    labels = profiles.compound[train_treated], profiles.compound[test_treated]
+    held_out = metrics.held_out_selectivity(
+        codes[train_treated], labels[0], codes[test_treated], labels[1]
+    )
+    null = metrics.selectivity_null(
+        codes[train_treated], labels[0], strata=profiles.plate[train_treated],
+        n_permutations=settings.n_permutations, labels=held_out.labels, random_state=seed,
+    )  # fmt: skip
+    n_nonzero, cosines = _sparsity_curve(pipeline, profiles.X[test], settings.sparsities)
+    curves = Curves(
+        labels=held_out.labels,
+        best=held_out.train_score,
+        held_out=held_out.test_score,
+        chance=null.expected_maximum,
+        frequency=metrics.activation_frequency(codes),
+        n_samples=codes.shape[0],
+        n_nonzero=n_nonzero,
+        cosine=cosines,
+    )
+    values = {
+        "held_selectivity": held_out.test_score.mean(),
+        "held_cosine": cosine(pipeline, profiles.X[test]),
+    }
+    return pipeline, train, values, curves
+
+
+def _sparsity_curve(pipeline, X, sparsities):
+    """Code held-out rows with one fitted dictionary at several sparsities."""
+    before, dictionary = pipeline[:-1].transform(X), pipeline[-1]
+    if not isinstance(dictionary, Pipeline):
+        display = SparsityReconstructionDisplay.from_estimator(
+            dictionary, before, n_nonzero_coefs=sparsities, plot=False
+        )
+        return display.n_nonzero, display.cosine
+    components = dictionary["pca"].transform(before)
+    scaler = dictionary["select"]
+    codes = []
+    for n_nonzero in sparsities:
+        selector = LargestValuesSelector(min(n_nonzero, components.shape[1]))
+        selector.fit(components)
+        # The column means and scales stay those of the training rows.
+        selector.mean_, selector.scale_ = scaler.mean_, scaler.scale_
+        codes.append(selector.transform(components))
+    display = SparsityReconstructionDisplay.from_reconstructions(
+        before, [dictionary.inverse_transform(code) for code in codes], codes=codes, plot=False
+    )
+    return display.n_nonzero, display.cosine
+
+
+def _probe_values(arm, profiles, settings, seed) -> dict[str, float]:
+    """Balanced accuracy of the mechanism from codes and from reconstructions."""
+    pipeline = build(arm, settings, seed)
+    values = {}
+    for held_out in ("compound", "plate"):
+        scores = _probe(pipeline, profiles, settings, seed, held_out, ("codes", "reconstruction"))
+        values[f"codes_{held_out}"] = scores["codes"]
+        values[f"rebuilt_{held_out}"] = scores["reconstruction"]
+    return values
+
+
+def evaluate_raw(profiles: Profiles, settings: Settings, seed: int) -> dict[str, float]:
+    """Probe the input itself on the folds that the models of this seed are probed on."""
+    return {
+        held_out: _probe(None, profiles, settings, seed, held_out, ("raw",))["raw"]
+        for held_out in ("compound", "plate")
+    }
+
+
+def _probe(pipeline, profiles, settings, seed, held_out, representations) -> dict[str, float]:
+    """Mean balanced accuracy over the folds of one seed, by representation."""
+    rows = profiles.paired
+    if held_out == "compound":
+        groups = profiles.compound[rows]
+        cv = StratifiedGroupKFold(settings.compound_folds, shuffle=True, random_state=seed)
+    else:
+        groups = profiles.plate[rows]
+        cv = GroupKFold(settings.plate_folds, shuffle=True, random_state=seed)
+    table = probe_representations(
+        pipeline, profiles.X[rows], profiles.moa[rows], groups=groups, cv=cv,
+        control=profiles.control[rows], representations=representations, Cs=settings.strengths,
+        inner_cv=settings.inner_folds, random_state=seed,
+    )  # fmt: skip
+    return {
+        name: float(table["balanced_accuracy"][table["representation"] == name].mean())
+        for name in representations
+    }

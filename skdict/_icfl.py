@@ -1,0 +1,244 @@
+"""Iterative codebook feature learning: a dictionary learned with batched matching pursuit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skdict._base import cached_gram
+from skdict._coding import encode_rows
+from skdict._minibatch import Adam, MiniBatchDictionary
+from skdict._validation import check_choice, check_integer, check_real, clip_n_nonzero_coefs
+from skdict.kernels import get_kernels
+
+
+class ICFLDictionary(MiniBatchDictionary):
+    DOC_PLACEHOLDER = None
+
+    _rate_rule = 0.1  # learning rate times sqrt(n_features)
+    _step_rule = (1000, 20_000, 20)  # fewest steps, most steps, passes in between
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        n_nonzero_coefs=None,
+        atoms_per_step=5,
+        selection="signed",
+        refit=False,
+        transform_n_nonzero_coefs=None,
+        learning_rate=None,
+        learning_rate_schedule="linear",
+        batch_size=None,
+        max_steps=None,
+        reset_every=100,
+        reset_threshold=0.9,
+        normalize_components=True,
+        fit_intercept=True,
+        init="random",
+        dead_window=1000,
+        sparse_output=True,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.n_nonzero_coefs = n_nonzero_coefs
+        self.atoms_per_step = atoms_per_step
+        self.selection = selection
+        self.refit = refit
+        self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.reset_every = reset_every
+        self.reset_threshold = reset_threshold
+        self.normalize_components = normalize_components
+        self.fit_intercept = fit_intercept
+        self.init = init
+        self.dead_window = dead_window
+        self.sparse_output = sparse_output
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_own_parameters(self):
+        check_integer("atoms_per_step", self.atoms_per_step, 1)
+        check_choice("selection", self.selection, ("signed", "absolute"))
+        check_integer("transform_n_nonzero_coefs", self.transform_n_nonzero_coefs, 1, none=True)
+        check_integer("reset_every", self.reset_every, 1, none=True)
+        check_real("reset_threshold", self.reset_threshold, 0.0, 1.0, open_low=True)
+        if isinstance(self.init, str):
+            check_choice("init", self.init, ("random", "samples"))
+
+    # ------------------------------------------------------------------ learning
+
+    def _start(self, sample, state):
+        dictionary = self._initial_dictionary(sample, state.rng)
+        if self.fit_intercept:
+            intercept = sample.mean(axis=0, dtype=np.float64).astype(sample.dtype)
+        else:
+            intercept = np.zeros(sample.shape[1], sample.dtype)
+        self._set_state(state, dictionary, intercept)
+
+    def _resume(self, state):
+        intercept = self.intercept_ / self.intercept_.dtype.type(state.scale)
+        self._set_state(state, self.components_.copy(), intercept)
+
+    def _set_state(self, state, dictionary, intercept):
+        state.dictionary = Adam(dictionary)
+        state.intercept = Adam(intercept[None, :].copy())
+        state.gradient = np.empty_like(dictionary)
+        state.used_since_reset = np.zeros(dictionary.shape[0], np.int64)
+
+    def _initial_dictionary(self, sample, rng):
+        n_atoms, n_features = self._n_atoms, sample.shape[1]
+        if not isinstance(self.init, str):
+            dictionary = self._given_dictionary(n_features).astype(sample.dtype)
+        else:
+            # The default initialisation of a linear layer from n_atoms to n_features.
+            bound = 1.0 / np.sqrt(n_atoms)
+            dictionary = rng.uniform(-bound, bound, size=(n_atoms, n_features))
+            if self.init == "samples":
+                centred = sample - sample.mean(axis=0)
+                centred = centred[np.linalg.norm(centred, axis=1) > 0]
+                rows = rng.permutation(centred.shape[0])[:n_atoms]
+                dictionary[: rows.size] = centred[rows]
+            dictionary = dictionary.astype(sample.dtype)
+        return _unit_rows(dictionary) if self.normalize_components else dictionary
+
+    def _given_dictionary(self, n_features):
+        dictionary = np.array(self.init, dtype=np.float64)
+        if dictionary.shape != (self._n_atoms, n_features):
+            raise ValueError(
+                "init must be 'random', 'samples' or an array of shape (n_components, n_features)"
+                f" = ({self._n_atoms}, {n_features}), got shape {dictionary.shape}"
+            )
+        if not np.isfinite(dictionary).all():
+            raise ValueError("init must be finite, got an array with NaN or infinity")
+        return dictionary
+
+    def _step(self, batch, state, learning_rate):
+        kernels = get_kernels("cpu")
+        dictionary = state.dictionary.parameters
+        intercept = state.intercept.parameters[0]
+        gram = kernels.gram_matrix(dictionary)
+        n_resets = 0
+        if self._reset_is_due(state):
+            n_resets = self._reset_correlated(gram, state)
+            state.used_since_reset[:] = 0
+            if n_resets:
+                gram = kernels.gram_matrix(dictionary)
+        codes = kernels.compress(
+            *kernels.encode_icfl(
+                batch,
+                dictionary,
+                gram,
+                intercept,
+                n_nonzero_coefs=self._n_nonzero_coefs,
+                atoms_per_step=int(self.atoms_per_step),
+                absolute=self.selection == "absolute",
+                refit=bool(self.refit),
+            )
+        )
+        residual = kernels.decode(codes, dictionary, intercept)
+        residual -= batch
+        used = np.bincount(codes[1], minlength=dictionary.shape[0])
+        state.used_since_reset += used
+        state.usage.add(used, batch.shape[0])
+        scale = 2.0 / batch.shape[0]
+        columns = kernels.by_atom(codes, dictionary.shape[0])
+        kernels.sparse_gradient(columns, codes[0], residual, scale=scale, out=state.gradient)
+        state.dictionary.step(
+            state.gradient, learning_rate, unit_norm=bool(self.normalize_components)
+        )
+        if self.fit_intercept:
+            state.intercept.step(residual.mean(axis=0, keepdims=True) * 2, learning_rate)
+        loss = float(np.mean(np.einsum("ij,ij->i", residual, residual, dtype=np.float64)))
+        return loss, n_resets
+
+    def _reset_is_due(self, state):
+        return (
+            self.reset_every is not None
+            and state.n_steps > 0
+            and state.n_steps % self.reset_every == 0
+            and state.remaining_steps > self.reset_every
+        )
+
+    def _reset_correlated(self, gram, state):
+        """Redraw all but the most used atom of every group of too similar atoms."""
+        atoms = correlated_atoms(gram, state.used_since_reset, self.reset_threshold)
+        if atoms.size:
+            fresh = state.rng.normal(size=(atoms.size, state.gradient.shape[1]))
+            state.dictionary.reset(atoms, _unit_rows(fresh))
+            state.usage.forget(atoms)
+        return atoms.size
+
+    def _publish_parameters(self, state):
+        self.components_ = state.dictionary.parameters.copy()
+        intercept = state.intercept.parameters[0]
+        self.intercept_ = intercept * intercept.dtype.type(state.scale)
+
+    # ------------------------------------------------------------------ coding
+
+    def _code_width(self):
+        if self.transform_n_nonzero_coefs is None:
+            return self._n_nonzero_coefs
+        return clip_n_nonzero_coefs(int(self.transform_n_nonzero_coefs), self.components_.shape[0])
+
+    def _encode(self, X):
+        components = self.components_.astype(X.dtype, copy=False)
+        return encode_rows(
+            X,
+            components,
+            cached_gram(self, components),
+            self.intercept_.astype(X.dtype, copy=False),
+            algorithm="icfl",
+            n_nonzero_coefs=self._code_width(),
+            atoms_per_step=int(self.atoms_per_step),
+            absolute=self.selection == "absolute",
+            refit=bool(self.refit),
+        )
+
+
+def correlated_atoms(gram, usage, threshold):
+    """Atoms to redraw so that no pair has a cosine above `threshold`.
+
+    Atoms are visited from the most used one down; each that is still there removes all others
+    too similar to it. Cosines are signed: opposite atoms are kept.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_components, n_components)
+        Inner products of the atoms.
+    usage : ndarray of shape (n_components,)
+        How often each atom was used.
+    threshold : float
+        Largest cosine allowed.
+
+    Returns
+    -------
+    ndarray of int
+        Indices of the atoms to redraw, ascending.
+    """
+    norms = np.sqrt(np.diag(gram))
+    rows, columns = [], []
+    for i in range(0, gram.shape[0], 1024):
+        block = gram[i : i + 1024] > threshold * norms[i : i + 1024, None] * norms
+        r, c = np.nonzero(block)
+        rows.append(r + i)
+        columns.append(c)
+    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    pairs = rows != columns
+    rows, columns = rows[pairs], columns[pairs]
+    removed = np.zeros(gram.shape[0], bool)
+    neighbours = {}
+    for a, b in zip(rows.tolist(), columns.tolist(), strict=True):
+        neighbours.setdefault(a, []).append(b)
+    for atom in sorted(neighbours, key=lambda a: (-usage[a], a)):
+        if not removed[atom]:
+            removed[neighbours[atom]] = True
+    return np.flatnonzero(removed)
+
+
+def _unit_rows(matrix):
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(norms > 0, norms, 1.0)

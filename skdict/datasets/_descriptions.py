@@ -1,0 +1,124 @@
+"""What the shipped sets are, where they come from, and what to beware of."""
+
+JUMP_SCOPE = """\
+JUMP-Scope Cell Painting profiles: 90 compounds on six imaging set-ups
+=======================================================================
+
+2,280 wells x 216 float32 features, no missing value. U2OS cells on 384-well plates with the
+JUMP-MOA layout: 90 compounds in four wells each and 24 DMSO wells (the controls) per plate.
+
+Source
+------
+Origin: Cell Painting Gallery, cpg0002-jump-scope (Tromans-Coia et al. 2023, Cytometry A 103(11),
+doi:10.1002/cyto.a.24786; preprint by Jamali et al., bioRxiv 2023.02.15.528711).
+Taken from: github.com/BharathiVeerasankar/Exploring-High-dimensional-Cell-painting-data, commit
+ba11c6fec8a22c008522320b05f947d4d5d705c3, Yokogawa_*/**/normalized_feature_select_batch*.csv.
+Licence: CC0 1.0. The Cell Painting Gallery states it for all its data; the GitHub repository
+itself carries no licence file.
+
+What was done
+-------------
+By the authors: CellProfiler features per well, normalised per plate, features selected per plate.
+Then: one site-version of the Japanese 20x plate was kept, the features were intersected over the
+six set-ups, 22 rows with missing values were dropped, values stored as float32.
+For this package: the plate was derived (below). No feature value was changed, and none clipped.
+
+Columns
+-------
+control       True for the 144 DMSO wells (24 per plate)
+compound      90 compounds, "DMSO" for controls
+moa           47 mechanisms, "DMSO" for controls; 43 have two compounds, 4 have one
+batch         imaging set-up: microscope, objective, channels (6)
+plate         physical plate (5 values, see below): the groups of a split by plate
+source_plate  plate id exactly as the source writes it (6)
+well          position, A01 to P24
+cell_line     "U2OS" throughout
+n_cells       cells counted in the well, all fields together
+
+Traps
+-----
+1. Position. Every one of the 384 positions holds the same compound on every plate. What is
+   learned about a compound across plates may be its position. Predict a mechanism with whole
+   compounds held out; a split by plate or batch is position-confounded.
+2. Heavy tails. 2,724 values exceed 10 in magnitude, 106 exceed 50, the largest is 1,188 (features
+   named Granularity and Compactness); 33 wells hold a value beyond 100. Nothing is clipped here.
+3. Few controls. 144 DMSO wells for 216 features: the control covariance is singular.
+4. Normalised per plate by the authors, with all wells of that plate: batch is hardly visible in
+   plate means, and no split undoes that step.
+
+Which batches re-image one physical plate
+-----------------------------------------
+The source names four of the six plates by barcode, with typing errors: BRO0117033_20xb,
+BRO01177034_20x, BRO0117056_20x and BRO0117059_20X are read as BR00117033, BR00117034 (one digit
+too many in the source), BR00117056 and BR00117059. The Japanese set-ups, 20201020T134356 (40x) and
+20201021T092317 (20x), carry the time of acquisition and no barcode.
+
+The ids were checked on the data. Features were standardised per batch by median and MAD and
+clipped at 5; a neighbour is the row of another batch with the largest cosine. "Residual" means
+after removing the effects of compound, plate row and plate column.
+
+                                         pairs of       BRO0117056_20x    BRO0117059_20X
+                                         these six      and _20xb *       and _40x *
+neighbour has the same compound          0.15 to 0.30   0.82 and 0.84     0.19 and 0.19
+  of these, it is the same well          0.23 to 0.49   0.97 and 0.99     0.35 and 0.43
+residual: neighbour is the same well     0.00 to 0.03   0.81 and 0.86     0.01 and 0.01
+correlation of residual log cell count   -0.22 to 0.39  0.99              0.19
+
+* Not in this set: pairs of a related selection of the same source (eight set-ups, 167 features)
+whose barcodes are equal. The second column is what re-analysing the same fields of one plate
+looks like. (Controls are left out of the first two lines; chance is 0.011 for the first line,
+0.25 for the second without position effects, 0.003 for the third.)
+
+No pair of the six set-ups here looks like that: none shares fields of view with another. But the
+last column shows that one plate imaged with two objectives cannot be recognised from the profiles
+either, so the check can confirm a re-image and not rule one out. The four barcodes are therefore
+taken as four plates, and the two Japanese set-ups, imaged on two following days and impossible to
+tell apart as one plate or two, share the value "YokogawaJP": with that, leaving plates out cannot
+leak between them.
+"""
+
+PEDIATRIC_CELL_ATLAS = """\
+Pediatric Cancer Atlas Cell Painting pilot: 32 cell lines, density and time
+============================================================================
+
+2,240 wells x 202 float32 features, no missing value. 32 cell lines on ten 384-well plates.
+
+Source
+------
+github.com/WayScience/pediatric_cancer_atlas_profiling, commit
+c2a042b369a1f614e5dabb7a1d4309f5ad77c133,
+3.preprocessing_features/data/bulk_profiles/Round_*/BR*_bulk_feature_selected.parquet;
+doi:10.5281/zenodo.15548848. Licence: CC0 1.0 (the repository's own).
+
+What was done
+-------------
+By the authors: CellProfiler features per well, standardised per plate, features selected per plate.
+Then: ten plates were chosen, their features intersected, the spelling of cell lines harmonised,
+values stored as float32. For this package: ``layout`` was derived (below). No feature value was
+changed.
+
+Columns
+-------
+control           True for the 237 wells of U2-OS (19 to 40 per plate)
+cell_line         32 lines, harmonised spelling (U2-OS included)
+cell_line_raw     as the source writes it
+plate             barcode of the physical plate (10)
+layout            first plate of the group of plates with the same cell line in every well (5)
+well              position
+round             experimental round (Round_2 to Round_4)
+time_h            hours: 24, 48, 72
+seeding_density   cells seeded per well: 1000, 2000, 4000, 8000, 12000
+condition         plating condition as the source names it (synthemax, synthemax_PFA)
+
+Traps
+-----
+1. No perturbation. U2-OS is a reference *cell line*, not an untreated state: whitening on it
+   removes the variation of U2-OS over density and time.
+2. Position. Only five layouts: BR00146999/BR00147000, BR00147261/2/3 and BR00148739/40/41 repeat
+   one each. Between plates of one layout a probe of the cell line may read the position; group by
+   ``layout``, or call the split position-confounded.
+3. 9 of the 32 lines lie on a single plate: with plates held out they cannot be learned, and with
+   layouts held out more are lost. Leave them out of a grouped evaluation, and say so.
+4. Standardised per plate by the authors: the plate is hardly visible in means, and a plate's mean
+   depends on which lines it carries.
+"""

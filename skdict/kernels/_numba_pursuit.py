@@ -1,0 +1,404 @@
+"""Sparse pursuit on one tile of rows: batched orthogonal matching pursuit (ICFL) and OMP.
+
+All functions work in the Gram domain: the correlations ``c = D r`` of a residual ``r`` with the
+atoms are updated as ``c -= z_S G[S]`` with ``G = D D^T``, so the residual itself is needed only
+where cancellation would spoil ``c`` (then both are recomputed exactly). Functions that call each
+other live in this one file because the disk cache of numba does not notice edits across files.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+# Correlations are summarised by the maximum of every 64 neighbours, so that the best atoms are
+# found without scanning all of them again.
+GROUP = 64
+
+# `ninf` is left out: chosen atoms are masked with -inf. Rounding is the same at every call,
+# because every row runs through the same code in the same order.
+FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _group_maximum(correlations, start, stop, absolute):
+    """Maximum of the (absolute) correlations start:stop."""
+    best = correlations.dtype.type(-np.inf)
+    if absolute:
+        for j in range(start, stop):
+            best = max(best, abs(correlations[j]))
+    else:
+        for j in range(start, stop):
+            best = max(best, correlations[j])
+    return best
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _all_group_maxima(correlations, maxima, absolute):
+    n_atoms = correlations.shape[0]
+    for g in range(maxima.shape[0]):
+        start = g * GROUP
+        maxima[g] = _group_maximum(correlations, start, min(start + GROUP, n_atoms), absolute)
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _select(correlations, maxima, absolute, n_select, chosen, chosen_correlations):
+    """Indices of the largest correlations, best first; ties take the lower index.
+
+    The chosen entries of `correlations` are restored before returning; `maxima` is left stale
+    and is renewed by the caller's next update. The searches are bounded, so that values that
+    overflowed give a wrong number (which the caller refuses), never a read out of bounds.
+    """
+    n_atoms = correlations.shape[0]
+    n_groups = maxima.shape[0]
+    lowest = correlations.dtype.type(-np.inf)
+    zero = correlations.dtype.type(0)
+    for k in range(n_select):
+        best = lowest
+        for g in range(n_groups):
+            best = max(best, maxima[g])
+        group = 0
+        while group < n_groups - 1 and maxima[group] != best:
+            group += 1
+        start = group * GROUP
+        stop = min(start + GROUP, n_atoms)
+        j = start
+        if absolute:
+            while j < stop - 1 and (abs(correlations[j]) != best or correlations[j] == lowest):
+                j += 1
+        else:
+            while j < stop - 1 and correlations[j] != best:
+                j += 1
+        chosen[k] = j
+        chosen_correlations[k] = correlations[j]
+        if k + 1 < n_select:
+            if absolute:
+                correlations[j] = zero  # never larger than another candidate's magnitude
+                maxima[group] = lowest
+                for i in range(start, stop):
+                    taken = False
+                    for earlier in range(k + 1):
+                        taken = taken or chosen[earlier] == i
+                    if not taken:
+                        maxima[group] = max(maxima[group], abs(correlations[i]))
+                # A chosen entry must not be found again when all others are zero too.
+                correlations[j] = lowest
+            else:
+                correlations[j] = lowest
+                maxima[group] = _group_maximum(correlations, start, stop, False)
+    for k in range(n_select):
+        correlations[chosen[k]] = chosen_correlations[k]
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _update(correlations, gram, atoms, coefficients, n_new, maxima, absolute):
+    """correlations -= coefficients @ gram[atoms], and the group maxima in the same pass."""
+    n_atoms = correlations.shape[0]
+    for g in range(maxima.shape[0]):
+        start = g * GROUP
+        stop = min(start + GROUP, n_atoms)
+        if n_new == 5:  # the default block, fused: one read and one write of the correlations
+            a0, a1, a2, a3, a4 = atoms[0], atoms[1], atoms[2], atoms[3], atoms[4]
+            z0, z1, z2, z3, z4 = (
+                coefficients[0],
+                coefficients[1],
+                coefficients[2],
+                coefficients[3],
+                coefficients[4],
+            )
+            for j in range(start, stop):
+                correlations[j] -= (
+                    z0 * gram[a0, j]
+                    + z1 * gram[a1, j]
+                    + z2 * gram[a2, j]
+                    + z3 * gram[a3, j]
+                    + z4 * gram[a4, j]
+                )
+        else:
+            for k in range(n_new):
+                atom = atoms[k]
+                z = coefficients[k]
+                for j in range(start, stop):
+                    correlations[j] -= z * gram[atom, j]
+        maxima[g] = _group_maximum(correlations, start, stop, absolute)
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _solve_block(gram, atoms, right_side, n, factor, solution, tolerance):
+    """Least squares on a few atoms by Cholesky of their Gram block, in float64.
+
+    An atom that depends on the ones before it (its pivot is rounding noise) gets 0.
+    """
+    for i in range(n):
+        row = atoms[i]
+        norm = np.float64(gram[row, row])
+        pivot = norm
+        for j in range(i):
+            if factor[j, j] == 0.0:
+                factor[i, j] = 0.0
+                continue
+            s = np.float64(gram[row, atoms[j]])
+            for k in range(j):
+                s -= factor[i, k] * factor[j, k]
+            factor[i, j] = s / factor[j, j]
+            pivot -= factor[i, j] * factor[i, j]
+        factor[i, i] = math.sqrt(pivot) if pivot > tolerance * norm else 0.0
+    for i in range(n):
+        if factor[i, i] == 0.0:
+            solution[i] = 0.0
+            continue
+        s = np.float64(right_side[i])
+        for k in range(i):
+            s -= factor[i, k] * solution[k]
+        solution[i] = s / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        if factor[i, i] == 0.0:
+            continue
+        s = solution[i]
+        for k in range(i + 1, n):
+            s -= factor[k, i] * solution[k]
+        solution[i] = s / factor[i, i]
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _squared_norm(x):
+    total = 0.0
+    for j in range(x.shape[0]):
+        total += np.float64(x[j]) * np.float64(x[j])
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _exact_residual(x, dictionary, support, coefficients, n_support, residual):
+    """residual = x - coefficients @ dictionary[support]; returns its squared norm."""
+    n_features = x.shape[0]
+    for f in range(n_features):
+        residual[f] = np.float64(x[f])
+    for k in range(n_support):
+        z = coefficients[k]
+        atom = support[k]
+        for f in range(n_features):
+            residual[f] -= z * np.float64(dictionary[atom, f])
+    return _squared_norm(residual)
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _exact_correlations(dictionary, residual, correlations):
+    n_atoms, n_features = dictionary.shape
+    for m in range(n_atoms):
+        s = 0.0
+        for f in range(n_features):
+            s += np.float64(dictionary[m, f]) * residual[f]
+        correlations[m] = s
+
+
+@njit(cache=True, nogil=True)
+def _emit(support, coefficients, n_support, values, indices):
+    """Write the non-zero coefficients ordered by atom; returns how many there are."""
+    count = 0
+    for k in range(n_support):
+        value = values.dtype.type(coefficients[k])
+        if value == 0:
+            continue
+        atom = support[k]
+        position = count
+        while position > 0 and indices[position - 1] > atom:
+            indices[position] = indices[position - 1]
+            values[position] = values[position - 1]
+            position -= 1
+        indices[position] = atom
+        values[position] = value
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def icfl_tile(
+    x,  # IN (rows, d), centred
+    correlations,  # IN (rows, M) x D^T; destroyed
+    dictionary,  # IN (M, d), no zero atom
+    gram,  # IN (M, M)
+    n_nonzero_coefs,
+    atoms_per_step,
+    absolute,
+    refit,
+    values,  # OUT (rows, n_nonzero_coefs)
+    indices,  # OUT (rows, n_nonzero_coefs), ascending in each row
+    counts,  # OUT (rows,)
+):
+    """Batched orthogonal matching pursuit (Algorithm 1 of Donhauser et al.) on a tile of rows."""
+    n_atoms, n_features = dictionary.shape
+    epsilon = np.finfo(correlations.dtype).eps
+    stop = (10.0 * epsilon) ** 2 * n_features
+    refresh = 1e-8 if epsilon < 1e-12 else 1e-4
+    dependent = 100.0 * epsilon
+    n_block = min(atoms_per_step, n_nonzero_coefs)
+    maxima = np.empty((n_atoms + GROUP - 1) // GROUP, correlations.dtype)
+    atoms = np.empty(n_block, np.int64)
+    atom_correlations = np.empty(n_block, correlations.dtype)
+    factor = np.empty((n_block, n_block))
+    solution = np.empty(n_block)
+    step = np.empty(n_block, correlations.dtype)
+    slot = np.full(n_atoms, -1, np.int32)
+    support = np.empty(n_nonzero_coefs, np.int64)
+    coefficients = np.empty(n_nonzero_coefs)
+    residual = np.empty(n_features)
+    full_factor = np.empty((n_nonzero_coefs if refit else 0, n_nonzero_coefs if refit else 0))
+    full_right = np.empty(n_nonzero_coefs if refit else 0)
+    for r in range(x.shape[0]):
+        c = correlations[r]
+        squared_start = _squared_norm(x[r])
+        squared = squared_start
+        reference = squared_start
+        n_support = 0
+        n_used = 0
+        _all_group_maxima(c, maxima, absolute)
+        while n_used < n_nonzero_coefs and squared > stop * squared_start:
+            n_new = min(n_block, n_nonzero_coefs - n_used)
+            _select(c, maxima, absolute, n_new, atoms, atom_correlations)
+            _solve_block(gram, atoms, atom_correlations, n_new, factor, solution, dependent)
+            for k in range(n_new):
+                z = solution[k]
+                step[k] = z
+                squared -= z * atom_correlations[k]
+                if slot[atoms[k]] < 0:
+                    slot[atoms[k]] = n_support
+                    support[n_support] = atoms[k]
+                    coefficients[n_support] = 0.0
+                    n_support += 1
+                coefficients[slot[atoms[k]]] += z
+            n_used += n_new
+            if n_used == n_nonzero_coefs:
+                break
+            if squared <= refresh * reference:
+                squared = _exact_residual(x[r], dictionary, support, coefficients, n_support, residual)
+                if squared <= stop * squared_start:
+                    break
+                reference = squared
+                _exact_correlations(dictionary, residual, c)
+                _all_group_maxima(c, maxima, absolute)
+            else:
+                _update(c, gram, atoms, step, n_new, maxima, absolute)
+        if refit and n_support > 0:
+            for k in range(n_support):
+                s = 0.0
+                for f in range(n_features):
+                    s += np.float64(dictionary[support[k], f]) * np.float64(x[r, f])
+                full_right[k] = s
+            _solve_block(
+                gram, support, full_right, n_support, full_factor, coefficients, dependent
+            )
+        for k in range(n_support):
+            slot[support[k]] = -1
+        counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _extend_factor(gram, support, n_support, atom, factor, tolerance):
+    """Append a row to the Cholesky factor of the support's Gram block; False if dependent."""
+    norm = np.float64(gram[atom, atom])
+    pivot = norm
+    for j in range(n_support):
+        s = np.float64(gram[atom, support[j]])
+        for k in range(j):
+            s -= factor[n_support, k] * factor[j, k]
+        factor[n_support, j] = s / factor[j, j]
+        pivot -= factor[n_support, j] * factor[n_support, j]
+    if pivot <= tolerance * norm:
+        return False
+    factor[n_support, n_support] = math.sqrt(pivot)
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _solve_factored(factor, right_side, n, solution):
+    for i in range(n):
+        s = right_side[i]
+        for k in range(i):
+            s -= factor[i, k] * solution[k]
+        solution[i] = s / factor[i, i]
+    for i in range(n - 1, -1, -1):
+        s = solution[i]
+        for k in range(i + 1, n):
+            s -= factor[k, i] * solution[k]
+        solution[i] = s / factor[i, i]
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _subtract_fit(start, gram, support, coefficients, n_support, out):
+    """out = start - coefficients @ gram[support], in the order of the support."""
+    n_atoms = start.shape[0]
+    for j in range(n_atoms):
+        out[j] = start[j]
+    for k in range(n_support):
+        z = out.dtype.type(coefficients[k])
+        atom = support[k]
+        for j in range(n_atoms):
+            out[j] -= z * gram[atom, j]
+
+
+@njit(cache=True, nogil=True)
+def omp_tile(
+    x,  # IN (rows, d), centred
+    correlations,  # IN (rows, M) x D^T
+    dictionary,  # IN (M, d), no zero atom
+    gram,  # IN (M, M)
+    n_nonzero_coefs,
+    values,  # OUT (rows, n_nonzero_coefs)
+    indices,  # OUT (rows, n_nonzero_coefs), ascending in each row
+    counts,  # OUT (rows,)
+):
+    """Orthogonal matching pursuit (all chosen atoms refitted at every step) on a tile of rows.
+
+    A row ends early when its residual is rounding noise, or when the best atom depends on the
+    chosen ones: then no atom correlates with the residual beyond rounding.
+    """
+    n_atoms, n_features = dictionary.shape
+    epsilon = np.finfo(correlations.dtype).eps
+    stop = (10.0 * epsilon) ** 2 * n_features
+    refresh = 1e-8 if epsilon < 1e-12 else 1e-4
+    dependent = 100.0 * epsilon
+    lowest = correlations.dtype.type(-1)
+    c = np.empty(n_atoms, correlations.dtype)
+    factor = np.empty((n_nonzero_coefs, n_nonzero_coefs))
+    right_side = np.empty(n_nonzero_coefs)
+    support = np.empty(n_nonzero_coefs, np.int64)
+    coefficients = np.empty(n_nonzero_coefs)
+    residual = np.empty(n_features)
+    for r in range(x.shape[0]):
+        squared_start = _squared_norm(x[r])
+        squared = squared_start
+        n_support = 0
+        c[:] = correlations[r]
+        while n_support < n_nonzero_coefs and squared > stop * squared_start:
+            best = lowest
+            atom = -1
+            for k in range(n_support):
+                c[support[k]] = 0
+            for j in range(n_atoms):
+                magnitude = abs(c[j])
+                if magnitude > best:
+                    best = magnitude
+                    atom = j
+            if best == 0 or not _extend_factor(gram, support, n_support, atom, factor, dependent):
+                break
+            support[n_support] = atom
+            s = 0.0
+            for f in range(n_features):
+                s += np.float64(dictionary[atom, f]) * np.float64(x[r, f])
+            right_side[n_support] = s
+            n_support += 1
+            _solve_factored(factor, right_side, n_support, coefficients)
+            if n_support == n_nonzero_coefs:
+                break
+            squared = squared_start
+            for k in range(n_support):
+                squared -= coefficients[k] * right_side[k]
+            if squared <= refresh * squared_start:
+                squared = _exact_residual(x[r], dictionary, support, coefficients, n_support, residual)
+                _exact_correlations(dictionary, residual, c)
+            else:
+                _subtract_fit(correlations[r], gram, support, coefficients, n_support, c)
+        counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
