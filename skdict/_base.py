@@ -131,31 +131,51 @@ class Dictionary(SkdictTransformer):
         return self.components_.shape[0]
 
     def _encode_chunks(self, X):
-        """CSR codes of validated rows; at no time more than a chunk of fixed-width codes."""
-        n_rows = X.shape[0]
-        width = self._code_width()
-        data = np.empty(n_rows * width, X.dtype)  # pages are touched only as they fill
-        indices = np.empty(n_rows * width, np.int32)
-        indptr = np.zeros(n_rows + 1, np.int64)
-        filled = 0
-        for start in range(0, n_rows, CHUNK_ROWS):
-            chunk = X[start : start + CHUNK_ROWS]
-            values, atoms, counts = self._encode(chunk)
-            kept = np.arange(width) < counts[:, None]
-            n_new = int(counts.sum())
-            data[filled : filled + n_new] = values[kept]
-            indices[filled : filled + n_new] = atoms[kept]
-            np.cumsum(counts, out=indptr[start + 1 : start + 1 + counts.shape[0]])
-            indptr[start + 1 : start + 1 + counts.shape[0]] += filled
-            filled += n_new
-        data.resize(filled, refcheck=False)
-        indices.resize(filled, refcheck=False)
-        if not np.isfinite(data).all():
+        return encode_in_chunks(self._encode, X, self._code_width(), self.components_.shape[0])
+
+
+def encode_in_chunks(encode, X, width, n_atoms):
+    """CSR codes of validated rows; at no time more than a chunk of fixed-width codes.
+
+    Parameters
+    ----------
+    encode : callable
+        Gives (values, indices, counts) of some rows, `width` entries wide.
+    X : ndarray of shape (n_samples, n_features)
+        Rows; a memory map is read chunk by chunk.
+    width : int
+        Most non-zeros in a code.
+    n_atoms : int
+        Number of columns of the codes.
+
+    Returns
+    -------
+    CSR matrix or array of shape (n_samples, n_atoms)
+        The codes, indices ascending in each row.
+    """
+    n_rows = X.shape[0]
+    data = np.empty(n_rows * width, X.dtype)  # pages are touched only as they fill
+    indices = np.empty(n_rows * width, np.int32)
+    indptr = np.zeros(n_rows + 1, np.int64)
+    filled = 0
+    for start in range(0, n_rows, CHUNK_ROWS):
+        values, atoms, counts = encode(X[start : start + CHUNK_ROWS])
+        kept = np.arange(width) < counts[:, None]
+        new = values[kept]
+        if not np.isfinite(new).all():
             raise ValueError(
-                "the codes overflowed: rescale X (largest absolute value "
-                f"{np.abs(X).max():.3g} in {X.dtype}), for example with Normalizer"
+                f"the codes overflowed {X.dtype}: rescale X (largest absolute value "
+                f"{np.abs(X[start : start + CHUNK_ROWS]).max():.3g}), for example with Normalizer"
             )
-        return csr_codes(data, indices, indptr, (n_rows, self.components_.shape[0]))
+        data[filled : filled + new.size] = new
+        indices[filled : filled + new.size] = atoms[kept]
+        ends = indptr[start + 1 : start + 1 + counts.size]
+        np.cumsum(counts, out=ends)
+        ends += filled
+        filled += new.size
+    data.resize(filled, refcheck=False)
+    indices.resize(filled, refcheck=False)
+    return csr_codes(data, indices, indptr, (n_rows, n_atoms))
 
 
 def csr_codes(data, indices, indptr, shape):

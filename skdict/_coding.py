@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_array
 
-from skdict._base import CHUNK_ROWS, csr_codes
+from skdict._base import FLOATS, encode_in_chunks
 from skdict._validation import check_choice, check_integer, clip_n_nonzero_coefs
 from skdict.kernels import get_kernels
 
@@ -15,7 +15,93 @@ ALGORITHMS = ("icfl", "omp", "mp")
 def sparse_encode(
     X, dictionary, *, algorithm="icfl", n_nonzero_coefs=None, atoms_per_step=5, gram=None
 ):
-    return None
+    """Code rows over a given dictionary.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Rows to code; nothing is subtracted from them.
+    dictionary : array-like of shape (n_components, n_features)
+        Atoms, one per row, of any length. Zero atoms are never chosen.
+    algorithm : {"icfl", "omp", "mp"}, default="icfl"
+        ``"icfl"``: batched orthogonal matching pursuit (Algorithm 1 of [1]_), which chooses the
+        atoms with the largest signed inner product, several per step, and fits those to the
+        residual. ``"mp"``: the same with one atom a step. ``"omp"``: orthogonal matching
+        pursuit, which chooses by absolute inner product and refits all chosen atoms at each step;
+        it ends a row early where the best atom depends on the chosen ones.
+    n_nonzero_coefs : int or None, default=None
+        Most non-zeros in a code. None means a tenth of the number of features, at least 1. More
+        than there are atoms is clipped with a warning.
+    atoms_per_step : int, default=5
+        Atoms per step of ``"icfl"``.
+    gram : ndarray of shape (n_components, n_components), default=None
+        ``dictionary @ dictionary.T``, when known already.
+
+    Returns
+    -------
+    CSR matrix or array of shape (n_samples, n_components)
+        The codes, in the floating-point type of X.
+
+    Raises
+    ------
+    ValueError
+        If an array holds NaN or infinity, shapes do not fit, or a parameter is out of range.
+
+    See Also
+    --------
+    ICFLDictionary : Learns the dictionary too.
+    sklearn.linear_model.orthogonal_mp_gram : Orthogonal matching pursuit of scikit-learn.
+
+    References
+    ----------
+    .. [1] Donhauser et al. "Towards scientific discovery with dictionary learning: extracting
+       biological concepts from microscopy foundation models." ICML 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdict import sparse_encode
+    >>> dictionary = np.eye(4)
+    >>> sparse_encode([[3.0, 0.0, -1.0, 2.0]], dictionary, n_nonzero_coefs=2).toarray()
+    array([[3., 0., 0., 2.]])
+    """
+    check_choice("algorithm", algorithm, ALGORITHMS)
+    check_integer("n_nonzero_coefs", n_nonzero_coefs, 1, none=True)
+    check_integer("atoms_per_step", atoms_per_step, 1)
+    X = check_array(X, dtype=FLOATS, input_name="X")
+    dictionary = check_array(dictionary, dtype=X.dtype, order="C", input_name="dictionary")
+    n_atoms, n_features = dictionary.shape
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"X and dictionary must have the same number of features, got {X.shape[1]} and "
+            f"{n_features}"
+        )
+    if gram is None:
+        gram = get_kernels("cpu").gram_matrix(dictionary)
+    else:
+        gram = check_array(gram, dtype=X.dtype, order="C", input_name="gram")
+        if gram.shape != (n_atoms, n_atoms):
+            raise ValueError(
+                f"gram must have shape (n_components, n_components) = ({n_atoms}, {n_atoms}), "
+                f"got {gram.shape}"
+            )
+    if n_nonzero_coefs is None:
+        n_nonzero_coefs = max(1, n_features // 10)
+    width = clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms)
+    intercept = np.zeros(n_features, X.dtype)
+
+    def encode(rows):
+        return encode_rows(
+            rows,
+            dictionary,
+            gram,
+            intercept,
+            algorithm=algorithm,
+            n_nonzero_coefs=width,
+            atoms_per_step=int(atoms_per_step),
+        )
+
+    return encode_in_chunks(encode, X, width, n_atoms)
 
 
 def encode_rows(

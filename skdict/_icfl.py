@@ -2,17 +2,151 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from skdict._base import cached_gram
 from skdict._coding import encode_rows
 from skdict._minibatch import Adam, MiniBatchDictionary
-from skdict._validation import check_choice, check_integer, check_real, clip_n_nonzero_coefs
+from skdict._validation import Interval, StrOptions, at_least, clip_n_nonzero_coefs
 from skdict.kernels import get_kernels
 
 
 class ICFLDictionary(MiniBatchDictionary):
-    DOC_PLACEHOLDER = None
+    r"""Sparse dictionary learned by iterative codebook feature learning (ICFL).
+
+    Embeddings are modelled as :math:`x \approx b + W z` with more atoms (columns of W, rows of
+    ``components_``) than features and few non-zero entries in :math:`z` (eq. 1 of [1]_). Codes
+    come from batched orthogonal matching pursuit (Algorithm 1): starting from
+    :math:`r = x - b`, each step picks the ``atoms_per_step`` atoms with the largest inner
+    product with the residual, fits *these* to the residual by least squares, and subtracts the
+    fit. Earlier coefficients are not refitted; an atom picked again adds to its coefficient.
+    The dictionary follows Adam on the gradient of :math:`\|x - b - W z\|^2` with
+    :math:`z` held fixed, so there is no encoder to train.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Number of atoms. None means 4 times the number of features.
+    n_nonzero_coefs : int or None, default=None
+        Most non-zeros in a code (the paper: 100, as 20 steps of 5). None means a tenth of the
+        number of features, at least 1. More than there are atoms is clipped with a warning.
+    atoms_per_step : int, default=5
+        Atoms chosen at each step of the pursuit (the paper's L). The number of steps is
+        ``ceil(n_nonzero_coefs / atoms_per_step)``, the last one taking the remainder.
+        1 is matching pursuit.
+    selection : {"signed", "absolute"}, default="signed"
+        Whether the largest signed or absolute inner products are chosen. Coefficients can have
+        either sign in both cases.
+    refit : bool, default=False
+        Refit all chosen atoms once by least squares at the end of the pursuit.
+    transform_n_nonzero_coefs : int or None, default=None
+        Most non-zeros in `transform`, when it should differ from learning. May be changed
+        after fit.
+    learning_rate : float or None, default=None
+        Step size of Adam for rows of unit root-mean-square length (data of another scale are
+        rescaled inside). None means ``0.1 / sqrt(n_features)``: a tenth of the typical entry
+        of a unit-norm atom. The paper's 5e-5 belongs to 300,000 steps.
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
+    batch_size : int or None, default=None
+        Rows in a mini-batch. None means as many as atoms, between 256 and 8192 (the paper:
+        8192), and no more than there are rows.
+    max_steps : int or None, default=None
+        Mini-batches in `fit`. None means @PASSES@ passes over the rows, at least @LOW@ and at most
+        @HIGH@ steps (the paper: 300,000 steps, 61 passes). 0 keeps the initial dictionary:
+        a random baseline.
+    reset_every : int or None, default=100
+        Every so many steps, all but the most used of each group of atoms with a cosine above
+        `reset_threshold` are redrawn uniformly from the unit sphere and their optimiser state is
+        cleared. There is none in the last `reset_every` steps of `fit`. None disables it.
+    reset_threshold : float, default=0.9
+        Largest cosine allowed between two atoms at a reset.
+    normalize_components : bool, default=True
+        Keep atoms at unit length. The paper does not say; without it the selection favours
+        long atoms, and redrawn ones (length 1) over initial ones (length about 0.2).
+    fit_intercept : bool, default=True
+        Learn ``intercept_`` (the paper's b_pre), starting at the mean of the rows.
+    init : {"random", "samples"} or array of shape (n_components, n_features), default=@INIT@
+        Initial atoms: ``"random"`` as in the paper (the default of a linear layer),
+        ``"samples"`` centred rows of X, or given ones.
+    dead_window : int, default=1000
+        Steps over which ``history_["dead_fraction"]`` counts the use of atoms (Table 1).
+    sparse_output : bool, default=True
+        Return codes as CSR; otherwise dense.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial atoms, the order of the rows and the resets.
+    verbose : int, default=0
+        Print a line per block of steps.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        The atoms, one per row.
+    intercept_ : ndarray of shape (n_features,)
+        Offset subtracted before coding and added to reconstructions.
+    n_steps_ : int
+        Mini-batches learned from.
+    n_iter_ : int
+        Passes over the rows, a started one counted.
+    history_ : dict of ndarray
+        Training curves: ``"step"``, ``"loss"`` (mean squared distance of rows to their
+        reconstruction), ``"dead_fraction"`` (share of atoms used by fewer than 1e-5 of the
+        samples in the last `dead_window` steps) and ``"n_resets"`` (since the point before).
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen in fit, when X had string names.
+
+    See Also
+    --------
+    TopKSAE : The sparse autoencoder that ICFL is compared with.
+    sparse_encode : Codes over a given dictionary.
+    ControlPCAWhitener : Whitening on controls, usually before.
+
+    Notes
+    -----
+    A row stops early when its residual is rounding noise,
+    ``|r| <= 10 eps sqrt(n_features) |x - b|``, so that noise never counts as an active feature.
+    Ties take the lower index, zero atoms are never chosen, and an atom that depends on the
+    ones before it in its block gets 0. Explicit zeros are not stored.
+
+    In float64 the code of a row is bitwise the same alone or among any others, at any number
+    of threads.
+
+    References
+    ----------
+    .. [1] Donhauser et al. "Towards scientific discovery with dictionary learning: extracting
+       biological concepts from microscopy foundation models." ICML 2025.
+
+    Examples
+    --------
+    >>> from skdict import ICFLDictionary
+    >>> from skdict.datasets import make_superposition
+    >>> X = make_superposition(n_samples=500, n_features=16, n_components=32, n_active=2,
+    ...                        random_state=0).data
+    >>> dictionary = ICFLDictionary(32, n_nonzero_coefs=2, atoms_per_step=1, random_state=0)
+    >>> codes = dictionary.fit_transform(X)
+    >>> codes.shape
+    (500, 32)
+    >>> int(codes.count_nonzero(axis=1).max())
+    2
+    >>> bool(dictionary.score(X) > 0.9)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
+        **MiniBatchDictionary._parameter_constraints,
+        "atoms_per_step": [at_least(1)],
+        "selection": [StrOptions({"signed", "absolute"})],
+        "refit": ["boolean"],
+        "transform_n_nonzero_coefs": [at_least(1), None],
+        "reset_every": [at_least(1), None],
+        "reset_threshold": [Interval(Real, 0, 1, closed="right")],
+        "normalize_components": ["boolean"],
+        "init": [StrOptions({"random", "samples"}), "array-like"],
+    }
 
     _rate_rule = 0.1  # learning rate times sqrt(n_features)
     _step_rule = (1000, 20_000, 20)  # fewest steps, most steps, passes in between
@@ -59,15 +193,6 @@ class ICFLDictionary(MiniBatchDictionary):
         self.sparse_output = sparse_output
         self.random_state = random_state
         self.verbose = verbose
-
-    def _check_own_parameters(self):
-        check_integer("atoms_per_step", self.atoms_per_step, 1)
-        check_choice("selection", self.selection, ("signed", "absolute"))
-        check_integer("transform_n_nonzero_coefs", self.transform_n_nonzero_coefs, 1, none=True)
-        check_integer("reset_every", self.reset_every, 1, none=True)
-        check_real("reset_threshold", self.reset_threshold, 0.0, 1.0, open_low=True)
-        if isinstance(self.init, str):
-            check_choice("init", self.init, ("random", "samples"))
 
     # ------------------------------------------------------------------ learning
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skdict._base import FLOATS, Dictionary
-from skdict._validation import check_choice, check_integer, check_real, clip_n_nonzero_coefs
+from skdict._validation import Interval, StrOptions, at_least, clip_n_nonzero_coefs
 from skdict.kernels import get_kernels
 from skdict.kernels._threads import single_threaded_blas
 
@@ -130,10 +131,24 @@ class TrainingState:
 class MiniBatchDictionary(Dictionary):
     """Base of the learned dictionaries.
 
-    A subclass provides ``_check_own_parameters()``, ``_start(sample, state)``,
-    ``_resume(state)``, ``_step(batch, state, learning_rate)`` returning the loss and the number
-    of resets, ``_publish_parameters(state)`` and ``_encode``.
+    A subclass provides ``_start(sample, state)``, ``_resume(state)``,
+    ``_step(batch, state, learning_rate)`` returning the loss and the number of resets,
+    ``_publish_parameters(state)`` and ``_encode``.
     """
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
+        "n_components": [at_least(1), None],
+        "n_nonzero_coefs": [at_least(1), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate_schedule": [StrOptions({"linear", "constant"})],
+        "batch_size": [at_least(1), None],
+        "max_steps": [at_least(0), None],
+        "fit_intercept": ["boolean"],
+        "dead_window": [at_least(1)],
+        "sparse_output": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
 
     def fit(self, X, y=None):
         """Learn the dictionary from all rows.
@@ -156,7 +171,7 @@ class MiniBatchDictionary(Dictionary):
         ValueError
             If X holds NaN or infinity, or a parameter is out of range.
         """
-        self._check_parameters()
+        self._validate_params()
         X = validate_data(self, X, dtype=FLOATS)
         n_samples = X.shape[0]
         self._set_sizes(X.shape[1])
@@ -199,7 +214,7 @@ class MiniBatchDictionary(Dictionary):
         self : object
             The dictionary.
         """
-        self._check_parameters()
+        self._validate_params()
         first = not hasattr(self, "components_")
         X = validate_data(self, X, dtype=FLOATS, reset=first)
         if first:
@@ -218,17 +233,6 @@ class MiniBatchDictionary(Dictionary):
         return self
 
     # ------------------------------------------------------------------ sizes and rates
-
-    def _check_parameters(self):
-        check_integer("n_components", self.n_components, 1, none=True)
-        check_integer("n_nonzero_coefs", self.n_nonzero_coefs, 1, none=True)
-        check_integer("batch_size", self.batch_size, 1, none=True)
-        check_integer("max_steps", self.max_steps, 0, none=True)
-        check_integer("dead_window", self.dead_window, 1)
-        if self.learning_rate is not None:
-            check_real("learning_rate", self.learning_rate, 0.0, np.inf, open_low=True)
-        check_choice("learning_rate_schedule", self.learning_rate_schedule, ("linear", "constant"))
-        self._check_own_parameters()
 
     def _set_sizes(self, n_features):
         n_atoms = 4 * n_features if self.n_components is None else int(self.n_components)

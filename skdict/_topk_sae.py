@@ -2,15 +2,123 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from skdict._minibatch import Adam, MiniBatchDictionary
-from skdict._validation import check_choice, check_integer, check_real
+from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
 
 class TopKSAE(MiniBatchDictionary):
-    DOC_PLACEHOLDER = None
+    r"""TopK sparse autoencoder.
+
+    Codes are :math:`z = \mathrm{ReLU}(\mathrm{TopK}(W_{enc} (x - b_{pre}) + b_{enc}))`, of the
+    pre-activations the K largest signed ones, and reconstructions
+    :math:`\hat x = W_{dec} z + b_{pre}` (eq. 2 and 3 of [1]_ with the dimensions mended as in
+    [2]_). Decoder rows have unit length; the part of the gradient along them is removed before
+    each step of Adam. The gradient touches only the chosen atoms and is written by hand.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Number of atoms. None means 4 times the number of features.
+    n_nonzero_coefs : int or None, default=None
+        Entries kept in a code (K; the paper: 100), of which negative ones become 0. None means a
+        tenth of the number of features, at least 1. More than there are atoms is clipped with
+        a warning.
+    init : {"tied", "linear"}, default="tied"
+        ``"tied"`` starts the encoder as a copy of the random decoder, with zero bias.
+        ``"linear"`` draws the encoder, its bias and the decoder separately, as linear layers
+        do by default: the baseline of the paper, together with ``auxk_coef=0``.
+    auxk_coef : float, default=1/32
+        Weight of the auxiliary loss: dead atoms reconstruct what the living ones leave,
+        relative to its size. 0 switches it off.
+    auxk_n_coefs : int or None, default=None
+        Dead atoms used per row in the auxiliary loss. None means half the number of features.
+    auxk_dead_samples : int or None, default=None
+        Samples without use after which an atom counts as dead for the auxiliary loss. None
+        means 100 times the samples in which an atom of average use is chosen once,
+        ``100 n_components / n_nonzero_coefs``, at most 10 million.
+    learning_rate : float or None, default=None
+        Step size of Adam for rows of unit root-mean-square length (data of another scale are
+        rescaled inside). None means ``@RATE@ / sqrt(n_features)``.
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
+    batch_size : int or None, default=None
+        Rows in a mini-batch. None means as many as atoms, between 256 and 8192 (the paper:
+        8192), and no more than there are rows.
+    max_steps : int or None, default=None
+        Mini-batches in `fit`. None means @PASSES@ passes over the rows, at least @LOW@ and at most
+        @HIGH@ steps (the paper: 300,000 steps, 61 passes).
+    fit_intercept : bool, default=True
+        Learn ``intercept_`` (b_pre), starting at the geometric median of the rows.
+    dead_window : int, default=1000
+        Steps over which ``history_["dead_fraction"]`` counts the use of atoms (Table 1).
+    sparse_output : bool, default=True
+        Return codes as CSR; otherwise dense.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights and the order of the rows.
+    verbose : int, default=0
+        Print a line per block of steps.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Decoder atoms, one per row, of unit length.
+    intercept_ : ndarray of shape (n_features,)
+        Offset subtracted before encoding and added to reconstructions (b_pre).
+    encoder_ : ndarray of shape (n_components, n_features)
+        Encoder weights.
+    encoder_bias_ : ndarray of shape (n_components,)
+        Encoder bias.
+    n_steps_ : int
+        Mini-batches learned from.
+    n_iter_ : int
+        Passes over the rows, a started one counted.
+    history_ : dict of ndarray
+        Training curves: ``"step"``, ``"loss"`` (mean squared distance of rows to their
+        reconstruction), ``"dead_fraction"`` (share of atoms used by fewer than 1e-5 of the
+        samples in the last `dead_window` steps) and ``"n_resets"`` (always 0 here).
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen in fit, when X had string names.
+
+    See Also
+    --------
+    ICFLDictionary : Dictionary with a pursuit in place of the encoder.
+
+    Notes
+    -----
+    The auxiliary loss trains decoder, encoder and encoder bias of dead atoms, not the intercept.
+
+    References
+    ----------
+    .. [1] Donhauser et al. "Towards scientific discovery with dictionary learning: extracting
+       biological concepts from microscopy foundation models." ICML 2025.
+    .. [2] Gao et al. "Scaling and evaluating sparse autoencoders." ICLR 2025.
+
+    Examples
+    --------
+    >>> from skdict import TopKSAE
+    >>> from skdict.datasets import make_superposition
+    >>> X = make_superposition(n_samples=500, n_features=16, n_components=32, n_active=2,
+    ...                        random_state=0).data
+    >>> autoencoder = TopKSAE(32, n_nonzero_coefs=2, random_state=0).fit(X)
+    >>> codes = autoencoder.transform(X)
+    >>> bool((codes.data > 0).all()), int(codes.count_nonzero(axis=1).max())
+    (True, 2)
+    """
+
+    _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
+        **MiniBatchDictionary._parameter_constraints,
+        "init": [StrOptions({"tied", "linear"})],
+        "auxk_coef": [Interval(Real, 0, None, closed="left")],
+        "auxk_n_coefs": [at_least(1), None],
+        "auxk_dead_samples": [at_least(1), None],
+    }
 
     _rate_rule = 0.03  # learning rate times sqrt(n_features)
     _step_rule = (1000, 20_000, 20)  # fewest steps, most steps, passes in between
@@ -49,12 +157,6 @@ class TopKSAE(MiniBatchDictionary):
         self.sparse_output = sparse_output
         self.random_state = random_state
         self.verbose = verbose
-
-    def _check_own_parameters(self):
-        check_choice("init", self.init, ("tied", "linear"))
-        check_real("auxk_coef", self.auxk_coef, 0.0, np.inf)
-        check_integer("auxk_n_coefs", self.auxk_n_coefs, 1, none=True)
-        check_integer("auxk_dead_samples", self.auxk_dead_samples, 1, none=True)
 
     # ------------------------------------------------------------------ learning
 

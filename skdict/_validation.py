@@ -7,12 +7,33 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from numbers import Integral, Real
+from numbers import Integral
 from types import ModuleType
 
 import numpy as np
 from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils._set_output import _get_output_config
+
+
+__all__ = [
+    "Interval",
+    "RealNotInt",
+    "StrOptions",
+    "at_least",
+    "check_choice",
+    "check_control",
+    "check_integer",
+    "check_same_length",
+    "clip_n_nonzero_coefs",
+    "dense_output_container",
+    "import_optional",
+]
+
+
+def at_least(minimum: int) -> Interval:
+    """Constraint of a parameter: an integer of at least `minimum`."""
+    return Interval(Integral, minimum, None, closed="left")
 
 
 def import_optional(name: str, *, extra: str) -> ModuleType:
@@ -117,15 +138,6 @@ def check_integer(name: str, value, minimum: int, *, none: bool = False) -> None
         raise TypeError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
-
-
-def check_real(name: str, value, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise unless `value` is a finite real number in [low, high] (or (low, high])."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    bracket = "(" if open_low else "["
-    if not np.isfinite(value) or value > high or value < low or (open_low and value == low):
-        raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
 
 
 def clip_n_nonzero_coefs(n_nonzero_coefs: int, n_atoms: int) -> int:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdict._base import SkdictTransformer
-from skdict._validation import check_choice, check_control, check_integer, check_real
+from skdict._validation import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    at_least,
+    check_control,
+)
 
 METHODS = ("pca", "center", "zca", "pca-cor", "zca-cor")
 
@@ -108,6 +115,12 @@ class ControlPCAWhitener(SkdictTransformer):
     __metadata_request__fit = {"control": True}  # noqa: RUF012 (scikit-learn's protocol)
     __metadata_request__partial_fit = {"control": True}  # noqa: RUF012
 
+    _parameter_constraints = {  # noqa: RUF012
+        "n_components": [at_least(1), Interval(RealNotInt, 0, 1, closed="neither"), None],
+        "method": [StrOptions(set(METHODS))],
+        "epsilon": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+    }
+
     def __init__(self, n_components=None, *, method="pca", epsilon="auto"):
         self.n_components = n_components
         self.method = method
@@ -136,7 +149,7 @@ class ControlPCAWhitener(SkdictTransformer):
             If `control` is not a boolean mask of the right length with at least 2 True, or a
             parameter is out of range.
         """
-        self._check_parameters()
+        self._validate_params()
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         rows = self._control_rows(X, control, minimum=1 if control is None else 2)
         self._moments = _moments(X, rows)
@@ -161,7 +174,7 @@ class ControlPCAWhitener(SkdictTransformer):
         self : ControlPCAWhitener
             The whitener. It can transform once 2 controls were seen.
         """
-        self._check_parameters()
+        self._validate_params()
         first = not hasattr(self, "_moments")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)
         rows = self._control_rows(X, control, minimum=0)
@@ -270,17 +283,6 @@ class ControlPCAWhitener(SkdictTransformer):
                 f"got {X.shape[1]}"
             )
         return X
-
-    def _check_parameters(self):
-        check_choice("method", self.method, METHODS)
-        if isinstance(self.epsilon, str):
-            check_choice("epsilon", self.epsilon, ("auto",))
-        else:
-            check_real("epsilon", self.epsilon, 0.0, np.inf)
-        if isinstance(self.n_components, (float, np.floating)):
-            check_real("n_components", self.n_components, 0.0, 1.0, open_low=True)
-        else:
-            check_integer("n_components", self.n_components, 1, none=True)
 
     def _control_rows(self, X, control, *, minimum):
         if control is None:

@@ -337,14 +337,14 @@ class SparsityReconstructionDisplay:
     ):
         """Code the same rows with one fitted dictionary at several sparsities.
 
-        The dictionary itself stays as it was fitted; only its coding changes. A model trained
-        anew for every sparsity is drawn with :meth:`from_reconstructions`.
+        The dictionary stays as it was fitted; only its coding changes. A model trained anew for
+        every sparsity, as in the paper's figure, is drawn with :meth:`from_reconstructions`.
 
         Parameters
         ----------
         estimator : fitted dictionary, or Pipeline that ends in one
-            Needs a parameter ``transform_n_nonzero_coefs`` or ``n_nonzero_coefs``. Steps before
-            it are applied to `X` first: the cosine is taken in the space of the dictionary.
+            Needs a parameter ``transform_n_nonzero_coefs``. Steps before it are applied to `X`
+            first: the cosine is taken in the space of the dictionary.
         X : array-like of shape (n_samples, n_features)
             Rows to code.
         n_nonzero_coefs : sequence of int
@@ -450,15 +450,13 @@ class SparsityReconstructionDisplay:
 
 def _with_sparsity(dictionary, n_nonzero_coefs: int):
     """Return a shallow copy of a fitted dictionary that codes with another sparsity."""
-    names = ("transform_n_nonzero_coefs", "n_nonzero_coefs")
-    name = next((name for name in names if hasattr(dictionary, name)), None)
-    if name is None:
+    if not hasattr(dictionary, "transform_n_nonzero_coefs"):
         raise ValueError(
-            f"estimator must end in a dictionary with a parameter {names[0]} or {names[1]}, "
-            f"got {type(dictionary).__name__}; use from_reconstructions for other models"
+            "estimator must end in a dictionary with a parameter transform_n_nonzero_coefs, got "
+            f"{type(dictionary).__name__}; fit it once per sparsity and use from_reconstructions"
         )
     coder = copy.copy(dictionary)
-    setattr(coder, name, n_nonzero_coefs)
+    coder.transform_n_nonzero_coefs = n_nonzero_coefs
     return coder
 
 

@@ -7,11 +7,11 @@ from numbers import Integral
 
 import numpy as np
 from scipy import sparse
-from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skdict._base import csr_codes
 from skdict._validation import check_integer
 
 # Values worked on at once: the temporaries stay at a few tens of megabytes.
@@ -157,9 +157,7 @@ class LargestValuesSelector(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         if not self.sparse_output:
             return np.concatenate(blocks)
         codes = sparse.vstack(blocks, format="csr")
-        if get_config().get("sparse_interface", "spmatrix") == "spmatrix":
-            return sparse.csr_matrix(codes)
-        return codes
+        return csr_codes(codes.data, codes.indices, codes.indptr, codes.shape)
 
     def _standardized(self, X: np.ndarray) -> np.ndarray:
         """Standardised copy of X in its dtype."""

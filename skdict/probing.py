@@ -30,10 +30,10 @@ def probe_representations(
     cv,
     control=None,
     representations=("raw", "codes", "reconstruction"),
-    Cs=(0.01, 0.1, 1.0),
+    Cs=(0.001, 0.03, 1.0),
     inner_cv=3,
     max_iter=1000,
-    tol=1e-3,
+    tol=1e-4,
     random_state=None,
     return_recall=False,
     as_frame=False,
@@ -69,7 +69,7 @@ def probe_representations(
     representations : sequence of str, default=("raw", "codes", "reconstruction")
         Any of "raw" (X itself), "preprocessed" (input of the last step), "codes" (its output)
         and "reconstruction" (its ``inverse_transform`` of the codes).
-    Cs : float or sequence of float, default=(0.01, 0.1, 1.0)
+    Cs : float or sequence of float, default=(0.001, 0.03, 1.0)
         Inverse regularisation strengths to choose from; with a single one nothing is chosen
         and no inner folds are fitted.
     inner_cv : int or cross-validation splitter, default=3
@@ -77,7 +77,7 @@ def probe_representations(
         clipped to the number of training groups.
     max_iter : int, default=1000
         Iterations allowed for a probe.
-    tol : float, default=1e-3
+    tol : float, default=1e-4
         Stopping tolerance of a probe (largest entry of the gradient).
     random_state : int, RandomState instance or None, default=None
         Shuffles the inner folds; None gives fixed ones. Steps of the pipeline have their own

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from sklearn import config_context
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupShuffleSplit, PredefinedSplit, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 
@@ -17,7 +18,6 @@ from skdict import metrics
 from skdict._icfl import ICFLDictionary
 from skdict._topk_sae import TopKSAE
 from skdict._whitening import ControlPCAWhitener
-from skdict.display import SparsityReconstructionDisplay
 from skdict.preprocessing import LargestValuesSelector
 from skdict.probing import probe_representations
 
@@ -41,16 +41,16 @@ ARMS = tuple(Arm(whitening, model) for whitening in WHITENING for model in MODEL
 class Settings:
     """How much the demo computes."""
 
-    n_components: int = 512
+    n_components: int = 432
     n_nonzero_coefs: int = 20
+    max_steps: int = 400
     seeds: tuple[int, ...] = (0, 1, 2)
     n_permutations: int = 40
     sparsities: tuple[int, ...] = (5, 10, 20, 40)
     compound_folds: int = 3
-    plate_folds: int = 2
+    test_plates: float = 0.4
     inner_folds: int = 2
     strengths: tuple[float, ...] = STRENGTHS
-    max_steps: int | None = None
 
 
 QUICK = Settings(
@@ -128,7 +128,7 @@ def cosine(pipeline: Pipeline, X) -> float:
 
 @dataclass
 class Curves:
-    """What the plots of one arm show, from the first seed."""
+    """What the plots show of one arm and seed."""
 
     labels: np.ndarray
     best: np.ndarray
@@ -136,8 +136,6 @@ class Curves:
     chance: np.ndarray
     frequency: np.ndarray
     n_samples: int
-    n_nonzero: np.ndarray
-    cosine: np.ndarray
 
 
 @dataclass
@@ -149,110 +147,95 @@ class Outcome:
     values: dict[str, float]
     curves: Curves
     pipeline: Pipeline
-    train: np.ndarray
     messages: set[str]
 
 
 def plate_split(profiles: Profiles, settings: Settings, seed: int):
-    """Return (training rows, held-out rows), each plate on one side."""
-    folds = GroupKFold(settings.plate_folds, shuffle=True, random_state=seed)
-    return next(folds.split(profiles.X, groups=profiles.plate))
+    """Return (training rows, held-out rows); a physical plate is on one side as a whole."""
+    splitter = GroupShuffleSplit(1, test_size=settings.test_plates, random_state=seed)
+    return next(splitter.split(profiles.X, groups=profiles.plate))
 
 
 def evaluate(arm: Arm, profiles: Profiles, settings: Settings, seed: int) -> Outcome:
-    """Fit one arm and measure everything the table shows of it."""
+    """Fit one arm on the training plates and measure everything the table shows of it.
+
+    The mechanism probe with held-out compounds fits the arm anew in each of its folds.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        values = _fitted_values(arm, profiles, settings, seed)
-        pipeline, train, held_values, curves = _held_out_values(arm, profiles, settings, seed)
-        values |= held_values
-        values |= _probe_values(arm, profiles, settings, seed)
+        train, test = plate_split(profiles, settings, seed)
+        pipeline = fit(arm, profiles, train, settings, seed)
+        codes = pipeline.transform(profiles.X)
+        curves = _curves(codes, profiles, train, test, settings, seed)
+        values = {
+            "fit_cosine": cosine(pipeline, profiles.X[train]),
+            "held_cosine": cosine(pipeline, profiles.X[test]),
+            "dead": metrics.dead_fraction(codes) * codes.shape[1],
+            **_selectivity_values(codes, profiles, train, curves),
+            **_probe_values(arm, pipeline, profiles, settings, seed),
+        }
     messages = {f"{w.category.__name__}: {w.message}" for w in caught}
-    return Outcome(arm, seed, values, curves, pipeline, train, messages)
+    return Outcome(arm, seed, values, curves, pipeline, messages)
 
 
-def _fitted_values(arm, profiles, settings, seed) -> dict[str, float]:
-    """Numbers on the rows that the dictionary was fitted on; all rows here."""
-    everything = np.arange(profiles.X.shape[0])
-    pipeline = fit(arm, profiles, everything, settings, seed)
-    codes = pipeline.transform(profiles.X)
-    treated = ~profiles.control
-    treated_codes, compound = codes[treated], profiles.compound[treated]
-    above_05, above_02 = metrics.count_selective(treated_codes, compound, (0.5, 0.2))
-    null = metrics.selectivity_null(
-        treated_codes, compound, strata=profiles.plate[treated],
-        n_permutations=settings.n_permutations, random_state=seed,
-    )  # fmt: skip
-    return {
-        "fit_cosine": cosine(pipeline, profiles.X),
-        "dead": metrics.dead_fraction(codes) * codes.shape[1],
-        "above_05": above_05,
-        "above_02": above_02,
-        "selectivity": null.observed.mean(),
-        "chance_selectivity": null.expected_maximum.mean(),
-    }
+def _curves(codes, profiles, train, test, settings, seed) -> Curves:
+    """Choose each compound's feature on the training plates and score it on the others.
 
-
-def _held_out_values(arm, profiles, settings, seed):
-    """Fit on some plates; choose each compound's feature there and score it on the others."""
-    train, test = plate_split(profiles, settings, seed)
-    pipeline = fit(arm, profiles, train, settings, seed)
-    codes = pipeline.transform(profiles.X)
-    train_treated, test_treated = (rows[~profiles.control[rows]] for rows in (train, test))
-    labels = profiles.compound[train_treated], profiles.compound[test_treated]
+    Control rows are left out: they are not a label.
+    """
+    train, test = (rows[~profiles.control[rows]] for rows in (train, test))
+    compound = profiles.compound
     held_out = metrics.held_out_selectivity(
-        codes[train_treated], labels[0], codes[test_treated], labels[1]
+        codes[train], compound[train], codes[test], compound[test]
     )
     null = metrics.selectivity_null(
-        codes[train_treated], labels[0], strata=profiles.plate[train_treated],
+        codes[train], compound[train], strata=profiles.plate[train],
         n_permutations=settings.n_permutations, labels=held_out.labels, random_state=seed,
     )  # fmt: skip
-    n_nonzero, cosines = _sparsity_curve(pipeline, profiles.X[test], settings.sparsities)
-    curves = Curves(
+    return Curves(
         labels=held_out.labels,
         best=held_out.train_score,
         held_out=held_out.test_score,
         chance=null.expected_maximum,
         frequency=metrics.activation_frequency(codes),
         n_samples=codes.shape[0],
-        n_nonzero=n_nonzero,
-        cosine=cosines,
     )
-    values = {
-        "held_selectivity": held_out.test_score.mean(),
-        "held_cosine": cosine(pipeline, profiles.X[test]),
+
+
+def _selectivity_values(codes, profiles, train, curves) -> dict[str, float]:
+    treated = train[~profiles.control[train]]
+    above_05, above_02 = metrics.count_selective(codes[treated], profiles.compound[treated])
+    return {
+        "above_05": float(above_05),
+        "above_02": float(above_02),
+        "selectivity": curves.best.mean(),
+        "chance_selectivity": curves.chance.mean(),
+        "held_selectivity": curves.held_out.mean(),
     }
-    return pipeline, train, values, curves
 
 
-def _sparsity_curve(pipeline, X, sparsities):
-    """Code held-out rows with one fitted dictionary at several sparsities."""
-    before, dictionary = pipeline[:-1].transform(X), pipeline[-1]
-    if not isinstance(dictionary, Pipeline):
-        display = SparsityReconstructionDisplay.from_estimator(
-            dictionary, before, n_nonzero_coefs=sparsities, plot=False
-        )
-        return display.n_nonzero, display.cosine
-    components = dictionary["pca"].transform(before)
-    scaler = dictionary["select"]
-    codes = []
-    for n_nonzero in sparsities:
-        selector = LargestValuesSelector(min(n_nonzero, components.shape[1]))
-        selector.fit(components)
-        # The column means and scales stay those of the training rows.
-        selector.mean_, selector.scale_ = scaler.mean_, scaler.scale_
-        codes.append(selector.transform(components))
-    display = SparsityReconstructionDisplay.from_reconstructions(
-        before, [dictionary.inverse_transform(code) for code in codes], codes=codes, plot=False
-    )
-    return display.n_nonzero, display.cosine
+def sparsity_point(
+    arm: Arm, profiles: Profiles, settings: Settings, n_nonzero: int
+) -> tuple[float, float]:
+    """Train an arm with another sparsity; (mean non-zeros, cosine) on the held-out plates."""
+    settings = replace(settings, n_nonzero_coefs=n_nonzero)
+    seed = settings.seeds[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same fits warned in `evaluate`, which reports it
+        train, test = plate_split(profiles, settings, seed)
+        pipeline = fit(arm, profiles, train, settings, seed)
+    X = profiles.X[test]
+    return metrics.activation_frequency(pipeline.transform(X)).sum(), cosine(pipeline, X)
 
 
-def _probe_values(arm, profiles, settings, seed) -> dict[str, float]:
+def _probe_values(arm, fitted, profiles, settings, seed) -> dict[str, float]:
     """Balanced accuracy of the mechanism from codes and from reconstructions."""
-    pipeline = build(arm, settings, seed)
+    # The fit on the training plates is there already; held-out compounds need their own.
+    frozen = Pipeline([
+        ("before", FrozenEstimator(fitted[:-1])), ("dictionary", FrozenEstimator(fitted[-1]))
+    ])  # fmt: skip
     values = {}
-    for held_out in ("compound", "plate"):
+    for held_out, pipeline in (("compound", build(arm, settings, seed)), ("plate", frozen)):
         scores = _probe(pipeline, profiles, settings, seed, held_out, ("codes", "reconstruction"))
         values[f"codes_{held_out}"] = scores["codes"]
         values[f"rebuilt_{held_out}"] = scores["reconstruction"]
@@ -269,13 +252,15 @@ def evaluate_raw(profiles: Profiles, settings: Settings, seed: int) -> dict[str,
 
 def _probe(pipeline, profiles, settings, seed, held_out, representations) -> dict[str, float]:
     """Mean balanced accuracy over the folds of one seed, by representation."""
-    rows = profiles.paired
+    rows = np.flatnonzero(profiles.paired)
     if held_out == "compound":
         groups = profiles.compound[rows]
         cv = StratifiedGroupKFold(settings.compound_folds, shuffle=True, random_state=seed)
     else:
         groups = profiles.plate[rows]
-        cv = GroupKFold(settings.plate_folds, shuffle=True, random_state=seed)
+        _, test = plate_split(profiles, settings, seed)
+        probed = rows[~profiles.control[rows]]
+        cv = PredefinedSplit(np.where(np.isin(probed, test), 0, -1))
     table = probe_representations(
         pipeline, profiles.X[rows], profiles.moa[rows], groups=groups, cv=cv,
         control=profiles.control[rows], representations=representations, Cs=settings.strengths,

@@ -35,7 +35,7 @@ def _jump_scope_labels(labels: dict) -> dict:
     """Add the physical plate; keep the plate id of the source as ``source_plate``."""
     labels = dict(labels)
     labels["source_plate"] = labels["plate"]
-    unknown = sorted(set(labels["source_plate"]) - set(JUMP_SCOPE_PLATES))
+    unknown = sorted(set(labels["source_plate"].tolist()) - set(JUMP_SCOPE_PLATES))
     if unknown:
         raise ValueError(f"plates of the source without a known physical plate: {unknown}")
     labels["plate"] = np.array([JUMP_SCOPE_PLATES[p] for p in labels["source_plate"]])

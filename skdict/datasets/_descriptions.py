@@ -59,10 +59,10 @@ after removing the effects of compound, plate row and plate column.
 
                                          pairs of       BRO0117056_20x    BRO0117059_20X
                                          these six      and _20xb *       and _40x *
-neighbour has the same compound          0.15 to 0.30   0.82 and 0.84     0.19 and 0.19
-  of these, it is the same well          0.23 to 0.49   0.97 and 0.99     0.35 and 0.43
+neighbour has the same compound          0.15 to 0.30   0.82 and 0.84     0.18 and 0.19
+  of these, it is the same well          0.22 to 0.49   0.97 and 0.99     0.35 and 0.43
 residual: neighbour is the same well     0.00 to 0.03   0.81 and 0.86     0.01 and 0.01
-correlation of residual log cell count   -0.22 to 0.39  0.99              0.19
+correlation of residual log cell count   -0.21 to 0.39  0.99              0.18
 
 * Not in this set: pairs of a related selection of the same source (eight set-ups, 167 features)
 whose barcodes are equal. The second column is what re-analysing the same fields of one plate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -145,7 +144,7 @@ def read_profiles(
             "'impute_median', or a lower max_missing"
         )
     _treat_extreme(data, names, clip, report)
-    report["constant_features"] = list(names[np.ptp(data, axis=0) == 0])
+    report["constant_features"] = names[np.ptp(data, axis=0) == 0].tolist()
     report["metadata_missing"] = {name: int(n) for name, n in metadata.isna().sum().items() if n}
     report.update(n_rows=len(data), n_features=len(names), n_control=int(mask.sum()))
     if report["changes"]:
@@ -249,7 +248,9 @@ def _treat_missing(data, names, missing, max_missing, report):
     report.update(
         n_missing=int(absent.sum() - infinite.sum()),
         n_infinite=int(infinite.sum()),
-        missing_per_feature={n: int(c) for n, c in zip(names, per_feature, strict=True) if c},
+        missing_per_feature={
+            n: int(c) for n, c in zip(names.tolist(), per_feature, strict=True) if c
+        },
         features_dropped=[],
         rows_dropped=np.array([], dtype=int),
         n_imputed=0,
@@ -269,7 +270,7 @@ def _treat_missing(data, names, missing, max_missing, report):
     limit = 0 if missing == "drop_features" else max_missing * len(data)
     good = per_feature <= limit
     data, absent = data[:, good], absent[:, good]
-    report["features_dropped"] = list(names[~good])
+    report["features_dropped"] = names[~good].tolist()
     names = names[good]
     _require_left(len(names), "feature", found, missing)
     done = [f"dropped {int((~good).sum())} features"] if not good.all() else []
@@ -296,7 +297,7 @@ def _require_left(count: int, what: str, found: str, missing: str) -> None:
         )
 
 
-def _treat_extreme(data, names, clip: Real | None, report) -> None:
+def _treat_extreme(data, names, clip: float | None, report) -> None:
     """Count values with a large robust z, and clip them in place if asked."""
     threshold = REPORT_EXTREME if clip is None else float(clip)
     centre = np.median(data, axis=0).astype(np.float64)
@@ -308,7 +309,7 @@ def _treat_extreme(data, names, clip: Real | None, report) -> None:
     n_extreme = int(counts.sum())
     report.update(
         n_extreme=n_extreme,
-        extreme_features={n: int(c) for n, c in zip(names, counts, strict=True) if c},
+        extreme_features={n: int(c) for n, c in zip(names.tolist(), counts, strict=True) if c},
         n_clipped=0 if clip is None else n_extreme,
     )
     if clip is None or not n_extreme:

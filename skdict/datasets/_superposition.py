@@ -351,7 +351,7 @@ def _first_distinct(sequence, k) -> tuple[np.ndarray, np.ndarray]:
 
 def _compose(active, values, components, noise, unit_norm, dtype, rng):
     """Return the codes and the rows: signal, noise, and unit norm if asked."""
-    n_samples, n_active = active.shape
+    n_samples = len(active)
     n_components, n_features = components.shape
     order = np.argsort(active, axis=1)  # CSR with sorted indices from the start
     active = np.take_along_axis(active, order, axis=1)

@@ -1,0 +1,82 @@
+# Each target works on a machine with nothing but Python >= 3.11 and make: it creates .venv, installs
+# the package with the extras it needs (versions from .ci/constraints.txt) and runs.
+# Another interpreter: make test PYTHON=python3.12. Arguments: make test ARGS="-k whiten -x".
+
+ifndef PYTHON
+# The first of these that is new enough; plain python3 otherwise, so that the error below names it.
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; exit; fi; done; echo python3)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# No window is ever opened; figures go to files.
+export MPLBACKEND := Agg
+
+.PHONY: help demo test lint format docs gallery bench clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo     which concepts a sparse dictionary finds in Cell Painting profiles (about 3 minutes)"
+	@echo "make test     the tests and every example of the docstrings and the user guide"
+	@echo "make lint     ruff, mypy, codespell, docstrings, import contracts"
+	@echo "make format   let ruff rewrite what it can"
+	@echo "make docs     the documentation, in docs/_build/html; runs the short examples"
+	@echo "make gallery  the same with the long examples"
+	@echo "make bench    the benchmarks"
+	@echo "make clean    remove the environment and everything built"
+
+demo: $(VENV)/.plot,progress
+	$(BIN)/skdict demo $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg --no-cache
+	$(BIN)/numpydoc lint $$(find skdict -name '*.py')
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+gallery: $(VENV)/.docs
+	SKDICT_GALLERY=all $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+bench: $(VENV)/.plot,progress,io
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# One stamp per set of extras, so that a demo installs no test tools and nothing is installed twice.
+$(VENV)/.plot,progress $(VENV)/.plot,progress,io $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.created pyproject.toml .ci/constraints.txt
+	@echo "Installing skdict[$(patsubst $(VENV)/.%,%,$@)] into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint .ci/constraints.txt --editable ".[$(patsubst $(VENV)/.%,%,$@)]"
+	@touch $@
+
+# A stamp and --clear: an environment that was left half made is made again.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' 2>/dev/null || { \
+		echo "skdict needs Python >= 3.11, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+		echo "Install a newer Python, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot create virtual environments: its venv module is missing." >&2; \
+		echo "On Debian or Ubuntu: apt install python3-venv" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist skdict.egg-info docs/_build docs/gallery docs/generated
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find skdict tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""The import contracts of setup.cfg hold, and `import skdict` stays light."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ["torch", "matplotlib", "pandas", "polars", "pyarrow", "rich"]
+
+
+def run_python(code):
+    """Run code in a fresh interpreter and return what its last line printed, read as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_contracts():
+    # A process of its own: import-linter edits sys.path and prints its report.
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+        + ["--config", "setup.cfg", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 kept, 0 broken" in done.stdout
+
+
+def test_import_loads_no_optional_package():
+    # scikit-learn itself imports pandas (which imports pyarrow) where it is installed.
+    code = "import json, sys, {}; print(json.dumps([m for m in %r if m in sys.modules]))" % HEAVY
+    loaded = set(run_python(code.format("skdict")))
+    assert loaded <= set(run_python(code.format("sklearn.base")))
+    assert not loaded & {"torch", "matplotlib", "rich"}
+
+
+def test_every_public_name_exists_and_loads_no_torch():
+    # Names may be resolved lazily; asking for all of them must still not pull in torch.
+    loaded = run_python(
+        "import json, sys, skdict\n"
+        "for name in skdict.__all__: getattr(skdict, name)\n"
+        "print(json.dumps('torch' in sys.modules))"
+    )
+    assert loaded is False
+
+
+def test_import_is_quick():
+    # The best of three: the first one may have to write byte code. Time of the process, not of the
+    # clock, so that other work on the machine does not decide.
+    code = (
+        "import json, time\n"
+        "start = time.process_time()\n"
+        "import skdict\n"
+        "print(json.dumps(time.process_time() - start))"
+    )
+    best = min(run_python(code) for _ in range(3))
+    assert best < 2.0, f"import skdict took {best:.2f} s"
+
+
+@pytest.mark.parametrize("name", ["sklearn", "numba"])
+def test_contracts_can_break(tmp_path, name):
+    """A kernel that imports scikit-learn is found, and so is numba outside the kernels."""
+    package = tmp_path / "skdict"
+    for source in (ROOT / "skdict").rglob("*.py"):
+        target = package / source.relative_to(ROOT / "skdict")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    (tmp_path / "setup.cfg").write_bytes((ROOT / "setup.cfg").read_bytes())
+    guilty = package / {"sklearn": "kernels/__init__.py", "numba": "_validation.py"}[name]
+    guilty.write_text(guilty.read_text(encoding="utf-8") + f"\nimport {name}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+        + ["--config", "setup.cfg", "--no-cache"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "4 kept, 1 broken" in done.stdout
