@@ -41,7 +41,7 @@ lint: $(VENV)/.dev
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg --no-cache
-	$(BIN)/numpydoc lint $$(find skdict -name '*.py')
+	$(BIN)/python -m pytest -q tests/test_docstrings.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -66,7 +66,7 @@ $(VENV)/.plot,progress $(VENV)/.plot,progress,io $(VENV)/.test $(VENV)/.docs $(V
 # A stamp and --clear: an environment that was left half made is made again.
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' 2>/dev/null || { \
-		echo "skdict needs Python >= 3.11, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+		echo "skdict needs Python >= 3.11, but '$(PYTHON)' is $$({ $(PYTHON) --version || echo not found; } 2>/dev/null)." >&2; \
 		echo "Install a newer Python, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
 		exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

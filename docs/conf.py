@@ -55,6 +55,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # its page would load scripts from the network
 }
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def visit_inline_math(translator, node):
 
 def visit_math_block(translator, node):
     """Write one formula on its own line."""
-    translator.body.append('<div class="math">')
+    translator.body.append('<div style="margin: 1em 0; text-align: center">')
     math_as_mathml(translator, node.astext(), block=True)
     translator.body.append("</div>")
     node.children = []

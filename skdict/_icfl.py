@@ -12,6 +12,9 @@ from skdict._minibatch import Adam, MiniBatchDictionary
 from skdict._validation import Interval, StrOptions, at_least, clip_n_nonzero_coefs
 from skdict.kernels import get_kernels
 
+# Step of the intercept, relative to the learning rate of the atoms times sqrt(n_features).
+INTERCEPT_RATE = 0.1
+
 
 class ICFLDictionary(MiniBatchDictionary):
     r"""Sparse dictionary learned by iterative codebook feature learning (ICFL).
@@ -54,8 +57,8 @@ class ICFLDictionary(MiniBatchDictionary):
         Rows in a mini-batch. None means as many as atoms, between 256 and 8192 (the paper:
         8192), and no more than there are rows.
     max_steps : int or None, default=None
-        Mini-batches in `fit`. None means @PASSES@ passes over the rows, at least @LOW@ and at most
-        @HIGH@ steps (the paper: 300,000 steps, 61 passes). 0 keeps the initial dictionary:
+        Mini-batches in `fit`. None means 20 passes over the rows, at least 300 and at most
+        20,000 steps (the paper: 300,000 steps, 61 passes). 0 keeps the initial dictionary:
         a random baseline.
     reset_every : int or None, default=100
         Every so many steps, all but the most used of each group of atoms with a cosine above
@@ -68,7 +71,7 @@ class ICFLDictionary(MiniBatchDictionary):
         long atoms, and redrawn ones (length 1) over initial ones (length about 0.2).
     fit_intercept : bool, default=True
         Learn ``intercept_`` (the paper's b_pre), starting at the mean of the rows.
-    init : {"random", "samples"} or array of shape (n_components, n_features), default=@INIT@
+    init : {"random", "samples"} or array of shape (n_components, n_features), default="random"
         Initial atoms: ``"random"`` as in the paper (the default of a linear layer),
         ``"samples"`` centred rows of X, or given ones.
     dead_window : int, default=1000
@@ -112,6 +115,11 @@ class ICFLDictionary(MiniBatchDictionary):
     Ties take the lower index, zero atoms are never chosen, and an atom that depends on the
     ones before it in its block gets 0. Explicit zeros are not stored.
 
+    The intercept follows plain gradient descent, by default a fiftieth of the mean residual per
+    step. Nothing but that mean holds it in place, since codes absorb any offset: under
+    Adam, whose steps do not shrink with the gradient, it wanders off and the atoms gather around
+    its direction.
+
     In float64 the code of a row is bitwise the same alone or among any others, at any number
     of threads.
 
@@ -149,7 +157,7 @@ class ICFLDictionary(MiniBatchDictionary):
     }
 
     _rate_rule = 0.1  # learning rate times sqrt(n_features)
-    _step_rule = (1000, 20_000, 20)  # fewest steps, most steps, passes in between
+    _step_rule = (300, 20_000, 20)  # fewest steps, most steps, passes in between
 
     def __init__(
         self,
@@ -210,7 +218,7 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _set_state(self, state, dictionary, intercept):
         state.dictionary = Adam(dictionary)
-        state.intercept = Adam(intercept[None, :].copy())
+        state.intercept = intercept.copy()
         state.gradient = np.empty_like(dictionary)
         state.used_since_reset = np.zeros(dictionary.shape[0], np.int64)
 
@@ -244,7 +252,7 @@ class ICFLDictionary(MiniBatchDictionary):
     def _step(self, batch, state, learning_rate):
         kernels = get_kernels("cpu")
         dictionary = state.dictionary.parameters
-        intercept = state.intercept.parameters[0]
+        intercept = state.intercept
         gram = kernels.gram_matrix(dictionary)
         n_resets = 0
         if self._reset_is_due(state):
@@ -276,7 +284,8 @@ class ICFLDictionary(MiniBatchDictionary):
             state.gradient, learning_rate, unit_norm=bool(self.normalize_components)
         )
         if self.fit_intercept:
-            state.intercept.step(residual.mean(axis=0, keepdims=True) * 2, learning_rate)
+            step = INTERCEPT_RATE * np.sqrt(batch.shape[1]) * learning_rate
+            intercept -= (2.0 * step * residual.mean(axis=0)).astype(batch.dtype)
         loss = float(np.mean(np.einsum("ij,ij->i", residual, residual, dtype=np.float64)))
         return loss, n_resets
 
@@ -299,8 +308,7 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _publish_parameters(self, state):
         self.components_ = state.dictionary.parameters.copy()
-        intercept = state.intercept.parameters[0]
-        self.intercept_ = intercept * intercept.dtype.type(state.scale)
+        self.intercept_ = state.intercept * state.intercept.dtype.type(state.scale)
 
     # ------------------------------------------------------------------ coding
 

@@ -43,15 +43,15 @@ class TopKSAE(MiniBatchDictionary):
         ``100 n_components / n_nonzero_coefs``, at most 10 million.
     learning_rate : float or None, default=None
         Step size of Adam for rows of unit root-mean-square length (data of another scale are
-        rescaled inside). None means ``@RATE@ / sqrt(n_features)``.
+        rescaled inside). None means ``0.1 / sqrt(n_features)``.
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
     batch_size : int or None, default=None
         Rows in a mini-batch. None means as many as atoms, between 256 and 8192 (the paper:
         8192), and no more than there are rows.
     max_steps : int or None, default=None
-        Mini-batches in `fit`. None means @PASSES@ passes over the rows, at least @LOW@ and at most
-        @HIGH@ steps (the paper: 300,000 steps, 61 passes).
+        Mini-batches in `fit`. None means 20 passes over the rows, at least 300 and at most
+        20,000 steps (the paper: 300,000 steps, 61 passes).
     fit_intercept : bool, default=True
         Learn ``intercept_`` (b_pre), starting at the geometric median of the rows.
     dead_window : int, default=1000
@@ -120,8 +120,8 @@ class TopKSAE(MiniBatchDictionary):
         "auxk_dead_samples": [at_least(1), None],
     }
 
-    _rate_rule = 0.03  # learning rate times sqrt(n_features)
-    _step_rule = (1000, 20_000, 20)  # fewest steps, most steps, passes in between
+    _rate_rule = 0.1  # learning rate times sqrt(n_features)
+    _step_rule = (300, 20_000, 20)  # fewest steps, most steps, passes in between
 
     def __init__(
         self,

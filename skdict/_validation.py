@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from types import ModuleType
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "check_choice",
     "check_control",
     "check_integer",
+    "check_real",
     "check_same_length",
     "clip_n_nonzero_coefs",
     "dense_output_container",
@@ -138,6 +139,15 @@ def check_integer(name: str, value, minimum: int, *, none: bool = False) -> None
         raise TypeError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def check_real(name: str, value, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise unless `value` is a finite real number in [low, high] (or (low, high])."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    bracket = "(" if open_low else "["
+    if not np.isfinite(value) or value > high or value < low or (open_low and value == low):
+        raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
 
 
 def clip_n_nonzero_coefs(n_nonzero_coefs: int, n_atoms: int) -> int:

@@ -72,7 +72,7 @@ class ControlPCAWhitener(SkdictTransformer):
         Features with large values predict dead dictionary atoms when data are not centred.
     n_features_in_ : int
         Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in fit, when X had string names.
 
     See Also

@@ -61,7 +61,7 @@ class LargestValuesSelector(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         Number of values kept per row.
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (`n_features_in_`,)
         Names of the features, if X has names that are all strings.
 
     See Also
@@ -82,7 +82,7 @@ class LargestValuesSelector(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
            [ 0.5,  0. ,  0. ]])
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's protocol)
         "n_nonzero_coefs": [Integral, None],
         "standardize": ["boolean"],
         "sparse_output": ["boolean"],

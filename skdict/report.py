@@ -336,7 +336,7 @@ h2 { font-size: 1.3rem; margin: 2.6rem 0 0.6rem; padding-top: 0.6rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 0 0 0.4rem; }
 header p, footer, figcaption, caption, small, .note { color: var(--soft); }
-p, ul { max-width: 70ch; margin: 0.6rem 0; }
+p, ul { max-width: 82ch; margin: 0.6rem 0; }
 li { margin: 0.3rem 0; }
 .lead { font-size: 1.08rem; }
 .note, figcaption, caption, footer { font-size: 0.88rem; }
@@ -344,7 +344,7 @@ li { margin: 0.3rem 0; }
   background: var(--warn-paper); }
 nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin: 1rem 0; }
 a { color: var(--accent); }
-.scroll { overflow-x: auto; margin: 1rem 0; border: 1px solid var(--line); border-radius: 6px; }
+.scroll { overflow-x: auto; margin: 1rem 0; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0.7rem 0.8rem; caption-side: top; }
@@ -354,21 +354,24 @@ thead th { font-weight: 600; vertical-align: bottom; border-bottom: 1px solid va
 thead small { display: block; font-weight: 400; }
 th.group { text-align: center; border-left: 1px solid var(--line); }
 th.group:first-child, th.group:empty { border-left: 0; }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; }
+td.number { white-space: nowrap; }
+thead th.number { min-width: 4.5rem; }
 tbody th { font-weight: 600; white-space: nowrap; position: sticky; left: 0;
   background: var(--paper); }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tbody tr.break > * { border-top: 2px solid var(--soft); }
-td small { white-space: nowrap; }
+tbody small { display: block; font-weight: 400; white-space: nowrap; }
 .figures { display: grid; gap: 1.2rem;
   grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
 figure { margin: 0.6rem 0; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; fill: currentColor; }
 .cards { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
+  align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); }
 .card { padding: 0.9rem 1rem; border: 1px solid var(--line); border-radius: 6px; min-width: 0;
   background: var(--panel); font-size: 0.92rem; }
-.card .scroll { background: var(--paper); }
+.card .scroll { background: var(--paper); width: auto; }
 .card table { font-size: 0.8rem; }
 .card th, .card td { padding: 0.25rem 0.5rem; }
 .card tbody th { white-space: normal; font-weight: 400; overflow-wrap: anywhere; }

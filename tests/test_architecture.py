@@ -36,9 +36,9 @@ def test_import_contracts():
 
 def test_import_loads_no_optional_package():
     # scikit-learn itself imports pandas (which imports pyarrow) where it is installed.
-    code = "import json, sys, {}; print(json.dumps([m for m in %r if m in sys.modules]))" % HEAVY
-    loaded = set(run_python(code.format("skdict")))
-    assert loaded <= set(run_python(code.format("sklearn.base")))
+    code = f"import json, sys; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    loaded = set(run_python("import skdict\n" + code))
+    assert loaded <= set(run_python("import sklearn.base\n" + code))
     assert not loaded & {"torch", "matplotlib", "rich"}
 
 

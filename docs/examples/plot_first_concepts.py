@@ -2,15 +2,15 @@
 First concepts of Cell Painting plates
 ======================================
 
-From profiles and control wells to concepts, and to the question whether they mean anything. The data are
-2,280 wells of U2OS cells, 90 compounds and DMSO, imaged on six set-ups (JUMP-Scope).
+From profiles and control wells to concepts, and to the question whether they mean anything. The
+data are 2,280 wells of U2OS cells, 90 compounds and DMSO, imaged on six set-ups (JUMP-Scope).
 """
 
 # %%
 # The data
 # --------
-# ``control`` marks the DMSO wells, ``plate`` is the physical plate. Two of the plates were imaged
-# more than once, so a split must keep plates together, not imaging batches.
+# ``control`` marks the DMSO wells, ``plate`` is the physical plate. Imaging batches that may
+# show the same plate share its name, so a split keeps plates together, not batches.
 
 import numpy as np
 
@@ -24,9 +24,10 @@ print(f"{len(set(wells.batch))} imaging batches of {len(set(wells.plate))} physi
 # %%
 # The pipeline
 # ------------
-# Whitening learns from the controls what ordinary variation is, each row is scaled to unit length, and
-# the dictionary writes it as a sum of at most 20 of 512 atoms. We fit on some plates and keep
-# the others.
+# Whitening learns from the controls what ordinary variation is, each row is scaled to unit
+# length, and the dictionary writes it as a sum of at most 20 of 512 atoms. We fit on three
+# plates and keep the others. The warning is right: 72 controls are few for 216 features (see
+# :ref:`whiten`).
 
 import sklearn
 from sklearn.pipeline import make_pipeline
@@ -54,15 +55,16 @@ random_dictionary = make_pipeline(
     Normalizer(),
     ICFLDictionary(n_components=512, n_nonzero_coefs=20, max_steps=0, random_state=0),
 )
-random_dictionary.fit(wells.data[train], control=wells.control[train])
+random_dictionary = random_dictionary.fit(wells.data[train], control=wells.control[train])
 
 # %%
 # How selective are the concepts?
 # -------------------------------
-# For each compound we take the feature that is most selective for it on the training plates. The
-# solid curve is its selectivity there, which is optimistic: the best of 512. The second is the same feature
-# on the held-out plates, the third what the best of 512 reaches when compounds are shuffled
-# within plates. Controls are left out.
+# For each compound we take the feature that is most selective for it on the training plates.
+# The solid curve is its selectivity there. It is optimistic, the best of 512: compare it with
+# the dotted one, what the best of 512 reaches when compounds are shuffled within plates. The
+# dashed curve is the same feature on the held-out plates, where chance is 0. Controls are left
+# out.
 
 import matplotlib.pyplot as plt
 
@@ -92,8 +94,12 @@ for name, display in displays.items():
         f"held-out plates {np.mean(display.held_out):.2f}, "
         f"shuffled {np.mean(display.null):.2f}"
     )
+plt.show()
 
 # %%
+# Random atoms come close on the training plates, so that number alone is no evidence for a
+# learned concept. On the held-out plates they fall further.
+#
 # One concept
 # -----------
 # The most selective concept on the held-out plates: its strongest wells among all, and the
@@ -116,7 +122,9 @@ print(f"selectivity {chosen.train_score[best]:.2f}, held out {chosen.test_score[
 activation = codes[:, [concept]].toarray().ravel()
 top = np.argsort(-activation, kind="stable")[:10]
 for row in top:
-    print(f"{activation[row]:6.2f}  {wells.plate[row]:<11} {wells.well[row]}  {wells.compound[row]}")
+    print(
+        f"{activation[row]:6.2f}  {wells.plate[row]:<11} {wells.well[row]}  {wells.compound[row]}"
+    )
 
 # %%
 # Atoms live in the whitened space; the whitener maps them back to the input features.
@@ -129,15 +137,16 @@ figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 ax.barh(wells.feature_names[strongest], shift[strongest], color="#0072B2")
 ax.axvline(0, color="black", linewidth=0.8)
 ax.set_xlabel("shift of the feature along the concept (units of the profile)")
+plt.show()
 
 # %%
 # What this does not show
 # -----------------------
-# In this set every compound sits in the **same four wells on every plate**. Look at the wells in the list
-# above: a concept that answers to a compound on all plates may answer to the position instead,
-# and plates held out do not tell the two apart. All selectivity for compounds on these data is
-# *position-confounded*. The test that is not asks for something that position cannot know,
-# such as the mechanism of compounds that were held out altogether: see
+# In this set every compound sits in the **same four wells on every plate**. Look at the wells
+# in the list above: a concept that answers to a compound on all plates may answer to the
+# position instead, and plates held out do not tell the two apart. All selectivity for compounds
+# on these data is *position-confounded*. The test that is not asks for something that position
+# cannot know, such as the mechanism of compounds that were held out altogether: see
 # :func:`skdict.probing.probe_representations` and the user guide, :ref:`position`.
 
 positions = {

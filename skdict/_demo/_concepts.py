@@ -61,6 +61,7 @@ def describe_concepts(
 ) -> list[Concept]:  # fmt: skip
     """Describe the features with the highest selectivity on the training plates.
 
+    One feature is shown for each compound: the next one for the same compound says little new.
     They are ranked by the training plates alone, so that the held-out values beside them are
     not chosen for being high.
 
@@ -88,7 +89,7 @@ def describe_concepts(
         metrics.selectivity_scores(codes[rows], profiles.compound[rows], labels=compounds)
         for rows in (train_treated, test_treated)
     ]
-    features = np.argsort(-scores[0].max(axis=0), kind="stable")[:n_concepts]
+    features = _distinct(scores[0], n_concepts)
     held_out = np.zeros(profiles.X.shape[0], dtype=bool)
     held_out[test] = True
     concepts = []
@@ -97,7 +98,7 @@ def describe_concepts(
         labels = _labels(feature, compounds, scores, profiles)
         wells = _wells(column, held_out, profiles, n_wells)
         concepts.append(Concept(
-            feature=int(feature),
+            feature=feature,
             frequency=float(np.mean(column != 0)),
             labels=labels,
             wells=wells,
@@ -107,6 +108,14 @@ def describe_concepts(
             ),
         ))  # fmt: skip
     return concepts
+
+
+def _distinct(scores, n_concepts) -> list[int]:
+    """Return the most selective features, one for each compound that is their first."""
+    chosen: dict[int, int] = {}
+    for feature in np.argsort(-scores.max(axis=0), kind="stable"):
+        chosen.setdefault(int(scores[:, feature].argmax()), int(feature))
+    return list(chosen.values())[:n_concepts]
 
 
 def _labels(feature, compounds, scores, profiles, n_labels: int = 3) -> list[Label]:

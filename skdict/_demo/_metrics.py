@@ -14,31 +14,41 @@ class Metric(NamedTuple):
     label: str
     digits: int
     better: str
-    """"higher", "lower", or "" for numbers that only give the scale of others."""
+    """"higher", "lower", or "" for a number that only gives the scale of others."""
     group: str
+    unit: str
 
 
 RECONSTRUCTION = "Reconstruction"
 SELECTIVITY = "Selectivity of single features for compounds"
 PROBE = "Mechanism read by a linear probe, balanced accuracy"
 
+_COSINE = "cosine, 1 is perfect"
+_SHARES = "selectivity, 1 is perfect"
+_ACCURACY = "mechanism, balanced accuracy"
+
 # A star marks what is confounded with the position on the plate.
 METRICS = (
-    Metric("fit_cosine", "cosine, rows it was fitted on", 3, "higher", RECONSTRUCTION),
-    Metric("held_cosine", "cosine, held-out plates *", 3, "higher", RECONSTRUCTION),
-    Metric("dead", "dead features", 1, "lower", RECONSTRUCTION),
-    Metric("above_05", "features above 0.5", 1, "higher", SELECTIVITY),
-    Metric("above_02", "features above 0.2", 1, "higher", SELECTIVITY),
-    Metric("selectivity", "best per compound, mean", 3, "higher", SELECTIVITY),
-    Metric("chance_selectivity", "  same, labels permuted in plates", 3, "", SELECTIVITY),
-    Metric("held_selectivity", "  same, held-out plates *", 3, "higher", SELECTIVITY),
-    Metric("codes_compound", "codes, held-out compounds", 3, "higher", PROBE),
-    Metric("rebuilt_compound", "reconstructions, held-out compounds", 3, "higher", PROBE),
-    Metric("codes_plate", "codes, held-out plates *", 3, "higher", PROBE),
-    Metric("rebuilt_plate", "reconstructions, held-out plates *", 3, "higher", PROBE),
+    Metric("fit_cosine", "cosine, rows it was fitted on", 3, "higher", RECONSTRUCTION, _COSINE),
+    Metric("held_cosine", "cosine, held-out plates *", 3, "higher", RECONSTRUCTION, _COSINE),
+    Metric("dead", "dead features", 1, "lower", RECONSTRUCTION, "number"),
+    Metric("above_05", "features above 0.5", 1, "higher", SELECTIVITY, "number, by selectivity"),
+    Metric("above_02", "features above 0.2", 1, "higher", SELECTIVITY, "number, by selectivity"),
+    Metric("selectivity", "best per compound, mean", 3, "higher", SELECTIVITY, _SHARES),
+    Metric("chance_selectivity", "  same, labels permuted in plates", 3, "", SELECTIVITY, _SHARES),
+    Metric("held_selectivity", "  same, held-out plates *", 3, "higher", SELECTIVITY, _SHARES),
+    Metric("codes_compound", "codes, held-out compounds", 3, "higher", PROBE, _ACCURACY),
+    Metric(
+        "rebuilt_compound", "reconstructions, held-out compounds", 3, "higher", PROBE, _ACCURACY
+    ),
+    Metric("codes_plate", "codes, held-out plates *", 3, "higher", PROBE, _ACCURACY),
+    Metric("rebuilt_plate", "reconstructions, held-out plates *", 3, "higher", PROBE, _ACCURACY),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
-RAW = {"compound": "raw embeddings, held-out compounds", "plate": "raw embeddings, held-out plates *"}
+RAW = {
+    "compound": "raw embeddings, held-out compounds",
+    "plate": "raw embeddings, held-out plates *",
+}
 
 
 def spread(values) -> float:
@@ -53,12 +63,13 @@ def show(values, digits: int) -> str:
     return mean if len(values) < 2 else f"{mean} ±{spread(values):.{digits}f}"
 
 
-def compare(first, second, digits: int) -> str:
+def compare(first, second, digits: int, *, floor: float = 0.0) -> str:
     """Say whether `first` is "higher" or "lower" than `second`, or "unclear".
 
-    Higher means: higher in every seed, by more than twice the larger of the two spreads on
-    average, and visible at the printed number of digits. This is a rule of thumb against
-    reading noise of seeds as a result, not a significance test; with one seed nothing is clear.
+    Higher means: higher in every seed, on average by more than twice the spread over seeds (the
+    larger of the two, and no less than `floor`), and visible at the printed number of digits. This
+    is a rule of thumb against reading noise of seeds as a result, not a significance test; with
+    one seed nothing is clear.
 
     Parameters
     ----------
@@ -66,6 +77,8 @@ def compare(first, second, digits: int) -> str:
         The same metric of two models, paired by seed.
     digits : int
         Decimal digits that are printed.
+    floor : float, default=0.0
+        Smallest spread to reckon with.
 
     Returns
     -------
@@ -86,7 +99,7 @@ def compare(first, second, digits: int) -> str:
         return "unclear"
     mean = difference.mean()
     same_sign = bool((difference > 0).all() or (difference < 0).all())
-    beyond = abs(mean) > 2 * max(spread(first), spread(second))
+    beyond = abs(mean) > 2 * max(spread(first), spread(second), floor)
     visible = abs(mean) >= 10.0**-digits
     if not (same_sign and beyond and visible):
         return "unclear"

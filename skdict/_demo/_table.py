@@ -7,16 +7,16 @@ import textwrap
 from skdict._demo._experiment import MODELS, WHITENING, Arm
 from skdict._demo._metrics import METRICS, RAW, show
 from skdict._demo._results import Results
-from skdict._demo._verdict import judge_all, remarks
+from skdict._demo._verdict import RULE, summary
 
 _LABEL = 38
 _CELL = 14
 WIDTH = _LABEL + _CELL * len(MODELS)
 
 SPREAD = (
-    "± is the spread over seeds (standard deviation): of the start of the training and of the "
-    "rows that were drawn for it. It is no confidence interval, and says nothing about other "
-    "compounds or laboratories."
+    "± is the spread over seeds (standard deviation). A seed sets the start of the training, which "
+    "plates are held out and how compounds fall into folds. It is no confidence interval, and "
+    "says nothing about other compounds or laboratories."
 )
 STAR = (
     "* position-confounded: a compound sits in the same wells of every plate, so a held-out "
@@ -57,10 +57,8 @@ def text_report(results: Results) -> str:
     """Return the table, how to read it, and what was better and what was not."""
     parts = [text_table(results), "", _wrap(settings_line(results)), _wrap(SPREAD), _wrap(STAR), ""]
     parts.append("WHAT WAS BETTER AND WHAT WAS NOT")
-    for verdict in judge_all(results):
-        parts.append(f"- {verdict.title}")
-        parts += [_wrap(sentence, "    ") for sentence in verdict.sentences()]
-    parts += [_wrap(remark, "  ", "- ") for remark in remarks(results)]
+    parts += [_wrap(sentence, "  ", "- ") for sentence in summary(results)]
+    parts.append(_wrap(RULE))
     return "\n".join(parts)
 
 

@@ -6,117 +6,192 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdict._demo._experiment import Arm
-from skdict._demo._metrics import BY_KEY, compare, show
+from skdict._demo._experiment import WHITENING, Arm
+from skdict._demo._metrics import BY_KEY, compare, show, spread
 from skdict._demo._results import Results
 
-# Metrics on which two models of the same space are compared.
-_BETWEEN_MODELS = (
-    "held_cosine", "dead", "held_selectivity", "codes_compound", "rebuilt_compound",
-)  # fmt: skip
-# Cosines live in different spaces with and without whitening and are not compared across it.
-_ACROSS_WHITENING = ("dead", "held_selectivity", "codes_compound", "rebuilt_compound")
-_SHORT = {
-    "held_cosine": "reconstruction cosine on held-out plates",
-    "dead": "dead features",
-    "held_selectivity": "selectivity on held-out plates",
-    "codes_compound": "mechanism of held-out compounds from codes",
-    "rebuilt_compound": "mechanism of held-out compounds from reconstructions",
+# What is compared. Numbers on training rows are left out: they reward a model that memorises.
+COMPARED = {
+    "held_cosine": "Reconstruction cosine on held-out plates *",
+    "held_selectivity": "Best selectivity per compound on held-out plates *",
+    "codes_compound": "Mechanism of held-out compounds, read from codes",
+    "rebuilt_compound": "Mechanism of held-out compounds, read from reconstructions",
+    "dead": "Dead features",
 }
+OTHERS = ("TopK SAE", "PCA", "random")
+RULE = (
+    "“Better” and “worse” mean: in every seed, and on average by more than twice the spread over "
+    "seeds. That spread is the largest of three: of either model, and the typical one of all "
+    "models. Everything else is “no clear difference”. This guards against reading noise as a "
+    "result; it is no significance test."
+)
 
 
-class Verdict(NamedTuple):
-    """The outcome of one comparison."""
+class Comparison(NamedTuple):
+    """Two models, one metric."""
 
     title: str
-    better: list[str]
-    worse: list[str]
-    unclear: list[str]
-
-    def sentences(self) -> list[str]:
-        """Return the outcome as up to three sentences."""
-        parts = (
-            ("Better: ", self.better), ("Worse: ", self.worse),
-            ("No clear difference: ", self.unclear),
-        )  # fmt: skip
-        return [f"{start}{'; '.join(items)}." for start, items in parts if items]
+    metric: str
+    outcome: str
+    """"better", "worse", "unclear", or "" where the metric cannot be compared."""
+    numbers: str
 
 
-def judge(title: str, first: dict, second: dict, keys) -> Verdict:
-    """Compare two models metric by metric.
+def typical_spread(results: Results, key: str) -> float:
+    """Root mean square over all models of the spread of a metric.
+
+    A spread over three seeds is itself uncertain and sometimes tiny by luck; the typical one is
+    not.
+    """
+    spreads = np.array([spread(values[key]) for values in results.values.values()])
+    return float(np.sqrt(np.mean(spreads**2)))
+
+
+def judge(results: Results, title: str, first: Arm, second: Arm, key: str) -> Comparison:
+    """Say whether `first` is better than `second` by one metric.
 
     Parameters
     ----------
+    results : Results
+        All numbers.
     title : str
         What is compared.
-    first, second : dict of array, each of shape (n_seeds,)
-        The metrics of the two.
-    keys : sequence of str
-        The metrics to compare.
+    first, second : Arm
+        The two models.
+    key : str
+        The metric.
 
     Returns
     -------
-    Verdict
-        Which metrics of `first` are better, worse, or not clearly different.
+    Comparison
+        The outcome for `first`, with the numbers behind it.
     """
-    verdict = Verdict(title, [], [], [])
-    for key in keys:
-        metric = BY_KEY[key]
-        outcome = compare(first[key], second[key], metric.digits)
-        numbers = f"{show(first[key], metric.digits)} against {show(second[key], metric.digits)}"
-        text = f"{_SHORT[key]} ({numbers})"
-        if outcome == "unclear":
-            verdict.unclear.append(text)
-        elif outcome == metric.better:
-            verdict.better.append(text)
-        else:
-            verdict.worse.append(text)
-    return verdict
+    metric = BY_KEY[key]
+    if key == "held_cosine" and first.whitening != second.whitening:
+        return Comparison(title, key, "", "other space")
+    values = results.values[first][key], results.values[second][key]
+    outcome = compare(*values, metric.digits, floor=typical_spread(results, key))
+    if outcome != "unclear":
+        outcome = "better" if outcome == metric.better else "worse"
+    return Comparison(title, key, outcome, " / ".join(show(v, metric.digits) for v in values))
 
 
-def judge_all(results: Results) -> list[Verdict]:
-    """Return the comparisons that the demo was made for."""
-    values = results.values
-    verdicts = []
-    for whitening in ("on", "off"):
-        icfl = values[Arm(whitening, "ICFL")]
-        for other in ("TopK SAE", "PCA", "random"):
-            name = "a random dictionary" if other == "random" else other
-            verdicts.append(judge(
-                f"ICFL against {name}, whitening {whitening}",
-                icfl, values[Arm(whitening, other)], _BETWEEN_MODELS,
-            ))  # fmt: skip
+def judge_all(results: Results) -> dict[str, list[Comparison]]:
+    """Return the comparisons that the demo was made for, by title, one per metric."""
+    pairs = {
+        f"ICFL / {name(other)}, whitening {whitening}": (Arm(whitening, "ICFL"),
+                                                        Arm(whitening, other))
+        for whitening in reversed(WHITENING)
+        for other in OTHERS
+    } | {
+        f"{model}, whitening on / off": (Arm("on", model), Arm("off", model))
+        for model in ("ICFL", "TopK SAE")
+    }  # fmt: skip
+    return {
+        title: [judge(results, title, first, second, key) for key in COMPARED]
+        for title, (first, second) in pairs.items()
+    }
+
+
+def name(model: str) -> str:
+    """Return the model's name within a sentence."""
+    return "a random dictionary" if model == "random" else model
+
+
+def summary(results: Results) -> list[str]:
+    """Return the outcome in sentences, metric by metric, with what else must be known."""
+    if results.n_seeds < 2:
+        opening = ["One seed only: the spread is unknown, so no model is called better."]
+    else:
+        opening = [_by_metric(results, key) for key in COMPARED if key != "dead"]
+        opening += [_dead_features(results), _about_whitening(results)]
+    return [*opening, _against_raw(results), _against_permutation(results), _position(results)]
+
+
+def _by_metric(results: Results, key: str) -> str:
+    parts = []
+    for whitening in reversed(WHITENING):
+        first = Arm(whitening, "ICFL")
+        outcomes = {
+            other: judge(results, "", first, Arm(whitening, other), key).outcome for other in OTHERS
+        }
+        parts.append(f"whitening {whitening}: ICFL is {_phrase(outcomes)}")
+    return f"{COMPARED[key]}. {'. '.join(part[0].upper() + part[1:] for part in parts)}."
+
+
+def _phrase(outcomes: dict[str, str]) -> str:
+    """Say "better than A and B, not clearly different from C"."""
+    words = {
+        "better": "better than",
+        "worse": "worse than",
+        "unclear": "not clearly different from",
+    }
+    found = []
+    for outcome, start in words.items():
+        models = [name(model) for model, got in outcomes.items() if got == outcome]
+        if models:
+            found.append(f"{start} {_enumerate(models)}")
+    return ", ".join(found)
+
+
+def _enumerate(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _dead_features(results: Results) -> str:
+    dead = {
+        arm: values["dead"].mean()
+        for arm, values in results.values.items()
+        if values["dead"].mean() > 0
+    }
+    if not dead:
+        return "Dead features: none in any model at this size, so they tell nothing apart."
+    listed = ", ".join(
+        f"{arm.model} (whitening {arm.whitening}) {count:.1f}" for arm, count in dead.items()
+    )
+    return f"Dead features on average: {listed}; none in the others."
+
+
+def _about_whitening(results: Results) -> str:
+    keys = [key for key in COMPARED if key not in ("held_cosine", "dead")]
+    parts = []
     for model in ("ICFL", "TopK SAE"):
-        verdicts.append(judge(
-            f"{model} with whitening against {model} without",
-            values[Arm("on", model)], values[Arm("off", model)], _ACROSS_WHITENING,
-        ))  # fmt: skip
-    return verdicts
+        outcomes = {
+            key: judge(results, "", Arm("on", model), Arm("off", model), key).outcome
+            for key in keys
+        }
+        words = [f"{outcome}: {_enumerate([_FEW_WORDS[k] for k in keys if outcomes[k] == outcome])}"
+                 for outcome in ("better", "worse", "unclear")
+                 if outcome in outcomes.values()]  # fmt: skip
+        parts.append(f"{model} ({'; '.join(words)})".replace("unclear:", "no clear difference:"))
+    return f"With whitening compared with without: {_enumerate(parts)}."
 
 
-def remarks(results: Results) -> list[str]:
-    """Return what else the numbers say: about raw embeddings, chance and position."""
-    return [_codes_against_raw(results), _against_permutation(results), _about_position(results)]
+_FEW_WORDS = {
+    "held_selectivity": "selectivity",
+    "codes_compound": "mechanism from codes",
+    "rebuilt_compound": "mechanism from reconstructions",
+}
 
 
-def _codes_against_raw(results: Results) -> str:
-    raw = results.raw["compound"]
-    outcomes = {"higher": [], "lower": [], "unclear": []}
-    for arm, values in results.values.items():
-        for key, what in (("codes_compound", "codes"), ("rebuilt_compound", "reconstructions")):
-            outcomes[compare(values[key], raw, 3)].append(f"{arm.model} {what} ({arm.whitening})")
-    chance = 1 / results.data["mechanisms"]
-    start = (
-        f"Mechanism of compounds that were held out whole: raw embeddings reach a balanced "
-        f"accuracy of {show(raw, 3)}, guessing {chance:.3f}."
+def _against_raw(results: Results) -> str:
+    raw, chance = results.raw["compound"], 1 / results.data["mechanisms"]
+    parts = []
+    for key, what in (("codes_compound", "codes"), ("rebuilt_compound", "reconstructions")):
+        floor = typical_spread(results, key)
+        outcomes = [
+            compare(values[key], raw, BY_KEY[key].digits, floor=floor)
+            for values in results.values.values()
+        ]
+        above, below = outcomes.count("higher"), outcomes.count("lower")
+        parts.append(
+            f"{what} of the {len(outcomes)} models are clearly above that in {above} and clearly "
+            f"below it in {below}"
+        )
+    return (
+        f"No dictionary at all: raw embeddings reach {show(raw, 3)} on mechanisms of held-out "
+        f"compounds (guessing {chance:.3f}); {'; '.join(parts)}."
     )
-    words = (("higher", "Clearly above raw"), ("lower", "clearly below raw"))
-    found = "; ".join(
-        f"{word}: {', '.join(outcomes[outcome]) if outcomes[outcome] else 'none'}"
-        for outcome, word in words
-    )
-    rest = len(outcomes["unclear"])
-    return f"{start} {found}; not clearly different: {rest} of {2 * len(results.values)}."
 
 
 def _against_permutation(results: Results) -> str:
@@ -125,19 +200,19 @@ def _against_permutation(results: Results) -> str:
         show(values[key], 3) for key in ("selectivity", "chance_selectivity", "held_selectivity")
     )
     return (
-        f"How much of a selectivity is choice: with ICFL and whitening the best feature of a "
-        f"compound scores {best} on the plates it was chosen on and {held} on held-out plates; "
-        f"with the labels permuted within plates the best of all features still scores {chance}. "
-        f"Only the held-out value is free of that choice, and both are free to use position."
+        f"Choice and chance: with ICFL and whitening a compound's best feature scores {best} on "
+        f"the plates it was chosen on and {held} on held-out plates. With labels permuted within "
+        f"plates the best of all features still scores {chance} where it is chosen; on held-out "
+        "plates a meaningless choice would score 0."
     )
 
 
-def _about_position(results: Results) -> str:
+def _position(results: Results) -> str:
     plate, compound = results.raw["plate"], results.raw["compound"]
     factor = np.mean(plate) / np.mean(compound)
     return (
-        f"Position: with plates held out, the raw embeddings seem to know the mechanism "
+        f"Position *: with plates held out, raw embeddings seem to know the mechanism "
         f"{factor:.1f} times as well ({show(plate, 3)}) as with whole compounds held out "
-        f"({show(compound, 3)}). The same compound then sits in the same wells of the training "
-        f"plates, so that number mixes recognising the compound, its position and its mechanism."
+        f"({show(compound, 3)}). There the same compounds sit in the same wells of the training "
+        "plates, so that number mixes mechanism, compound and position."
     )

@@ -61,7 +61,7 @@ def read_profiles(
         1.4826 median absolute deviations (of the mean absolute deviation, times 1.2533, where
         the former is 0). None clips nothing and still reports values beyond 100. The medians are
         those of the whole table: for a strict evaluation clip within the training rows instead.
-    metadata_prefix : str or sequence of str, default="Metadata_"
+    metadata_prefix : str or sequence of str, default ``"Metadata_"``
         What the names of metadata columns start with.
     metadata_columns : sequence of str, default=()
         Further columns that are metadata.

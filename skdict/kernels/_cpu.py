@@ -42,7 +42,9 @@ def _for_each_tile(x, intercept, dictionary, consume):
             used = stop - start
             np.subtract(x[start:stop], intercept, out=tile[:used])
             tile[used:] = 0
-            np.matmul(tile, dictionary.T, out=correlations)
+            # The caller refuses codes that are not finite, with better advice than a warning.
+            with np.errstate(over="ignore", invalid="ignore"):
+                np.matmul(tile, dictionary.T, out=correlations)
             consume(start, stop, tile[:used], correlations[:used])
 
     run_in_parallel(work, n_tiles)

@@ -64,7 +64,7 @@ def check_active(active) -> None:
             raise ValueError(f"{allowed}, got {active!r}")
     elif isinstance(active, (bool, np.bool_)) or not isinstance(active, Real):
         raise TypeError(f"{allowed}, got {active!r}")
-    elif not (np.isfinite(active) and active >= 0):
+    elif not (np.isfinite(float(active)) and float(active) >= 0):
         # a negative threshold would make every absent entry of a sparse matrix active
         raise ValueError(f"{allowed}, got {active!r}")
 

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
+from skdict import ControlPCAWhitener, ICFLDictionary
 from skdict.metrics import SelectivityScorer, selectivity_scores
 from skdict.preprocessing import LargestValuesSelector
 
@@ -167,3 +168,37 @@ def test_errors(labelled):
         SelectivityScorer(exclude=np.unique(y))(selector, X, y)
     with pytest.raises(ValueError, match=r"labels=.*none of them occurs"):
         SelectivityScorer(labels=["z"])(selector, X, y)
+
+
+@pytest.mark.filterwarnings("ignore:.*control samples for.*whitened directions:UserWarning")
+def test_a_whitened_dictionary_searched_over_its_sparsity():
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(12, 16))
+    y = np.tile(["DMSO", "a", "b", "c"], 60)
+    loadings = np.abs(rng.normal(size=(240, 12))) * (rng.random((240, 12)) < 0.2)
+    for column, label in enumerate("abc"):
+        loadings[:, column] += 3 * (y == label)
+    X = loadings @ atoms + 0.3 * rng.normal(size=(240, 16))
+    control, groups = y == "DMSO", np.repeat(np.arange(4), 60)
+    pipeline = make_pipeline(
+        ControlPCAWhitener(),
+        Normalizer(),
+        ICFLDictionary(24, max_steps=30, random_state=0),
+        LogisticRegression(),
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            pipeline,
+            {"icfldictionary__n_nonzero_coefs": [2, 4]},
+            scoring={"selectivity": SelectivityScorer(exclude=["DMSO"]), "accuracy": "accuracy"},
+            refit="selectivity",
+            cv=GroupKFold(4),
+        ).fit(X, y, control=control, groups=groups)
+    for name in ("selectivity", "accuracy"):
+        assert np.isfinite(search.cv_results_[f"mean_test_{name}"]).all()
+    assert search.best_score_ > 0.2
+    assert search.best_estimator_[0].n_control_ == 60
+    kept = ~control
+    codes = search.best_estimator_[:-1].transform(X)
+    score = SelectivityScorer(exclude=["DMSO"])(search, X, y)
+    assert score == pytest.approx(expected_score(codes[kept], y[kept]))
