@@ -24,6 +24,12 @@ CHUNK_ROWS = 16_384
 class SkdictTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of all transformers: output names ``<class name><index>``, float32 kept."""
 
+    # Where the HTML diagram links to; without it the diagram shows no docstring tool-tips.
+    _doc_link_module = "skdict"
+    _doc_link_template = (
+        "https://skdict.readthedocs.io/en/latest/generated/{estimator_module}.{estimator_name}.html"
+    )
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

@@ -202,7 +202,7 @@ class TopKSAE(MiniBatchDictionary):
         kernels = get_kernels("cpu")
         decoder, encoder = state.decoder.parameters, state.encoder.parameters
         intercept = state.intercept.parameters[0]
-        n_rows, n_atoms = batch.shape[0], decoder.shape[0]
+        n_rows = batch.shape[0]
         dead, n_auxiliary = self._dead_candidates(state)
         main, auxiliary = kernels.encode_topk(
             batch,
@@ -226,9 +226,9 @@ class TopKSAE(MiniBatchDictionary):
             codes = kernels.compress(*auxiliary)
             misfit = kernels.decode(codes, decoder, np.zeros_like(intercept)) - error
             weight = self.auxk_coef * 2.0 / _positive(n_rows * loss)
-            bias_gradient += self._backward(
-                codes, misfit, centred, weight, state, accumulate=True
-            )[0]
+            bias_gradient += self._backward(codes, misfit, centred, weight, state, accumulate=True)[
+                0
+            ]
         state.decoder.step(state.decoder_gradient, learning_rate, unit_norm=True)
         state.encoder.step(state.encoder_gradient, learning_rate)
         state.bias.step(bias_gradient[:, None], learning_rate)

@@ -15,7 +15,6 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
-
 __all__ = [
     "Interval",
     "RealNotInt",
@@ -67,7 +66,7 @@ def import_optional(name: str, *, extra: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f'{name} is needed here but could not be imported ({error}); '
+            f"{name} is needed here but could not be imported ({error}); "
             f'install it with: pip install "skdict[{extra}]"'
         ) from error
 
@@ -146,7 +145,8 @@ def check_real(name: str, value, low: float, high: float, *, open_low: bool = Fa
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
     bracket = "(" if open_low else "["
-    if not np.isfinite(value) or value > high or value < low or (open_low and value == low):
+    number = float(value)
+    if not np.isfinite(number) or not low <= number <= high or (open_low and number == low):
         raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
 
 

@@ -127,7 +127,7 @@ def table(
         )
         kind = ' class="break"' if index in breaks else ""
         body.append(f"<tr{kind}>{cells}</tr>")
-    title = f"<caption>{_escape(caption)}</caption>" if caption else ""
+    title = f"<caption><span>{_escape(caption)}</span></caption>" if caption else ""
     return Html(
         f'<div class="scroll" tabindex="0"><table>{title}<thead>{_table_head(columns)}</thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
@@ -337,6 +337,7 @@ h2 { font-size: 1.3rem; margin: 2.6rem 0 0.6rem; padding-top: 0.6rem;
 h3 { font-size: 1rem; margin: 0 0 0.4rem; }
 header p, footer, figcaption, caption, small, .note { color: var(--soft); }
 p, ul { max-width: 82ch; margin: 0.6rem 0; }
+ul { padding-left: 1.3rem; }
 li { margin: 0.3rem 0; }
 .lead { font-size: 1.08rem; }
 .note, figcaption, caption, footer { font-size: 0.88rem; }
@@ -344,10 +345,13 @@ li { margin: 0.3rem 0; }
   background: var(--warn-paper); }
 nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin: 1rem 0; }
 a { color: var(--accent); }
-.scroll { overflow-x: auto; margin: 1rem 0; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: 6px; }
+.scroll { overflow-x: auto; margin: 1rem 0; width: fit-content; max-width: 100%;
+  border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0.7rem 0.8rem; caption-side: top; }
+caption span { display: block; position: sticky; left: 0.8rem;
+  max-width: min(82ch, calc(100vw - 4rem)); }
 th, td { padding: 0.35rem 0.7rem; text-align: left; vertical-align: baseline; }
 thead th { font-weight: 600; vertical-align: bottom; border-bottom: 1px solid var(--line);
   background: var(--panel); }
@@ -377,5 +381,8 @@ figure svg { display: block; width: 100%; height: auto; fill: currentColor; }
 .card tbody th { white-space: normal; font-weight: 400; overflow-wrap: anywhere; }
 details > summary { cursor: pointer; color: var(--accent); margin: 0.4rem 0; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 0.8rem; }
+@media (max-width: 40rem) { tbody th, tbody th small { white-space: normal; }
+  tbody th { min-width: 7rem; max-width: 9rem; }
+  .card tbody th { max-width: none; overflow-wrap: break-word; } }
 @media print { .scroll { overflow: visible; } .card, figure { break-inside: avoid; } }
 """

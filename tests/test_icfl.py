@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
-from tests.reference import icfl_code, unit_rows
 
 import skdict._base
 from skdict import ICFLDictionary, sparse_encode
 from skdict._icfl import correlated_atoms
 from skdict.datasets import make_superposition
 from skdict.metrics import dictionary_recovery
+from tests.reference import icfl_code, unit_rows
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,7 @@ def test_reconstruction_and_score(planted, fitted):
     X = planted.data
     codes = fitted.transform(X)
     rebuilt = fitted.inverse_transform(codes)
-    np.testing.assert_allclose(
-        rebuilt, codes @ fitted.components_ + fitted.intercept_, atol=1e-5
-    )
+    np.testing.assert_allclose(rebuilt, codes @ fitted.components_ + fitted.intercept_, atol=1e-5)
     np.testing.assert_allclose(fitted.inverse_transform(codes.toarray()), rebuilt, atol=1e-5)
     np.testing.assert_allclose(
         fitted.inverse_transform(sparse.csr_array(codes)), rebuilt, atol=1e-5
@@ -116,7 +114,9 @@ def test_chunks_change_nothing(planted, fitted, monkeypatch, dtype, chunk):
 
 def test_memory_layouts(planted, fitted, tmp_path):
     whole = fitted.transform(planted.data).toarray()
-    np.testing.assert_array_equal(fitted.transform(np.asfortranarray(planted.data)).toarray(), whole)
+    np.testing.assert_array_equal(
+        fitted.transform(np.asfortranarray(planted.data)).toarray(), whole
+    )
     np.save(tmp_path / "X.npy", planted.data)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     np.testing.assert_array_equal(fitted.transform(mapped).toarray(), whole)
@@ -154,9 +154,7 @@ def test_changed_atoms_are_noticed(planted):
     model.components_[before.indices[0]] = 0.0  # ablation in place
     after = model.transform(planted.data)
     assert before.indices[0] not in after.indices
-    expected = sparse_encode(
-        planted.data - model.intercept_, model.components_, n_nonzero_coefs=3
-    )
+    expected = sparse_encode(planted.data - model.intercept_, model.components_, n_nonzero_coefs=3)
     np.testing.assert_allclose(after.toarray(), expected.toarray(), atol=1e-5)
 
 
@@ -224,9 +222,7 @@ def test_refit_never_reconstructs_worse(planted, fitted):
     X = planted.data.astype(np.float64)
     codes, plain = refitted.transform(X), fitted.transform(X)
     np.testing.assert_array_equal(codes.indices, plain.indices)
-    left = [
-        np.linalg.norm(X - fitted.inverse_transform(code), axis=1) for code in (codes, plain)
-    ]
+    left = [np.linalg.norm(X - fitted.inverse_transform(code), axis=1) for code in (codes, plain)]
     assert (left[0] <= left[1] + 1e-9).all()
     assert left[0].mean() < left[1].mean()
     row = codes[[4]]

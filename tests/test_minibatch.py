@@ -19,9 +19,7 @@ each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(mod
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 30), st.integers(0, 99))
 def test_batches_are_full_and_use_rows_equally(n_samples, batch_size, n_batches, seed):
     batch_size = min(batch_size, n_samples)
-    batches = list(
-        shuffled_batches(n_samples, batch_size, n_batches, np.random.RandomState(seed))
-    )
+    batches = list(shuffled_batches(n_samples, batch_size, n_batches, np.random.RandomState(seed)))
     assert [len(batch) for batch in batches] == [batch_size] * n_batches
     used = np.bincount(np.concatenate([[], *batches]).astype(int), minlength=n_samples)
     assert used.max() - used.min() <= 1

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 from sklearn.base import clone
-from tests.reference import topk_code, unit_rows
 
 from skdict import TopKSAE
 from skdict._minibatch import TrainingState
 from skdict._topk_sae import geometric_median
 from skdict.kernels import get_kernels
 from skdict.metrics import dead_fraction, dictionary_recovery
+from tests.reference import topk_code, unit_rows
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def test_learns(planted, fitted):
     untrained = clone(fitted).set_params(max_steps=0).fit(planted.data)
     assert fitted.score(planted.data) > untrained.score(planted.data) + 0.3
     recovered = dictionary_recovery(planted.components, fitted.components_).recovered
-    assert recovered > 0.5 > dictionary_recovery(
-        planted.components, untrained.components_
-    ).recovered
+    assert (
+        recovered > 0.5 > dictionary_recovery(planted.components, untrained.components_).recovered
+    )
     assert fitted.history_["loss"][-1] < fitted.history_["loss"][0] / 2
     np.testing.assert_allclose(np.linalg.norm(fitted.components_, axis=1), 1, atol=1e-5)
 
@@ -96,9 +96,7 @@ def test_gradients_are_those_of_the_loss(rng):
         *kernels.encode_topk(X, start[1], start[2], start[3], n_nonzero_coefs=width)
     )
     residual = kernels.decode(codes, start[0], start[3]) - X
-    bias, intercept = model._backward(
-        codes, residual, X - start[3], 2.0, state, accumulate=False
-    )
+    bias, intercept = model._backward(codes, residual, X - start[3], 2.0, state, accumulate=False)
     ours = np.concatenate(
         [
             state.decoder_gradient.ravel(),

@@ -19,6 +19,8 @@ class Label(NamedTuple):
     """Selectivity on the training plates, where the feature was chosen."""
     held_out: float
     """The same feature's selectivity on the held-out plates."""
+    chance: float
+    """Expected maximum over all features for this compound with labels permuted in plates."""
 
 
 class Well(NamedTuple):
@@ -89,13 +91,15 @@ def describe_concepts(
         metrics.selectivity_scores(codes[rows], profiles.compound[rows], labels=compounds)
         for rows in (train_treated, test_treated)
     ]
+    curves = outcome.curves
+    chance = dict(zip(curves.labels.tolist(), curves.chance.tolist(), strict=True))
     features = _distinct(scores[0], n_concepts)
     held_out = np.zeros(profiles.X.shape[0], dtype=bool)
     held_out[test] = True
     concepts = []
     for feature in features:
         column = codes[:, [feature]].toarray().ravel()
-        labels = _labels(feature, compounds, scores, profiles)
+        labels = _labels(feature, compounds, scores, chance, profiles)
         wells = _wells(column, held_out, profiles, n_wells)
         concepts.append(Concept(
             feature=feature,
@@ -118,13 +122,19 @@ def _distinct(scores, n_concepts) -> list[int]:
     return list(chosen.values())[:n_concepts]
 
 
-def _labels(feature, compounds, scores, profiles, n_labels: int = 3) -> list[Label]:
+def _labels(feature, compounds, scores, chance, profiles, n_labels: int = 3) -> list[Label]:
     """Return the best compound, and others above 0.2, by the training plates."""
     train, test = (score[:, feature] for score in scores)
     order = np.argsort(-train, kind="stable")[:n_labels]
     mechanism = dict(zip(profiles.compound.tolist(), profiles.moa.tolist(), strict=True))
     return [
-        Label(str(compounds[i]), mechanism[str(compounds[i])], float(train[i]), float(test[i]))
+        Label(
+            compound=(compound := str(compounds[i])),
+            mechanism=mechanism[compound],
+            train=float(train[i]),
+            held_out=float(test[i]),
+            chance=chance[compound],
+        )
         for rank, i in enumerate(order)
         if rank == 0 or train[i] > 0.2
     ]

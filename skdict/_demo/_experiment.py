@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 
 from skdict import metrics
+from skdict._demo._selectivity import Curves, judge_selectivity
 from skdict._icfl import ICFLDictionary
 from skdict._topk_sae import TopKSAE
 from skdict._whitening import ControlPCAWhitener
@@ -54,7 +55,7 @@ class Settings:
 
 
 QUICK = Settings(
-    n_components=128, seeds=(0,), n_permutations=10, sparsities=(5, 20), strengths=(0.1,),
+    n_components=128, seeds=(0,), n_permutations=20, sparsities=(5, 20), strengths=(0.1,),
     max_steps=50,
 )  # fmt: skip
 
@@ -127,18 +128,6 @@ def cosine(pipeline: Pipeline, X) -> float:
 
 
 @dataclass
-class Curves:
-    """What the plots show of one arm and seed."""
-
-    labels: np.ndarray
-    best: np.ndarray
-    held_out: np.ndarray
-    chance: np.ndarray
-    frequency: np.ndarray
-    n_samples: int
-
-
-@dataclass
 class Outcome:
     """One arm and seed: its numbers, its curves, and the fit that the concepts come from."""
 
@@ -166,52 +155,23 @@ def evaluate(arm: Arm, profiles: Profiles, settings: Settings, seed: int) -> Out
         train, test = plate_split(profiles, settings, seed)
         pipeline = fit(arm, profiles, train, settings, seed)
         codes = pipeline.transform(profiles.X)
-        curves = _curves(codes, profiles, train, test, settings, seed)
+        selectivity, curves = judge_selectivity(
+            codes,
+            profiles.compound,
+            profiles.plate,
+            *(rows[~profiles.control[rows]] for rows in (train, test)),  # controls are no label
+            n_permutations=settings.n_permutations,
+            seed=seed,
+        )
         values = {
             "fit_cosine": cosine(pipeline, profiles.X[train]),
             "held_cosine": cosine(pipeline, profiles.X[test]),
             "dead": metrics.dead_fraction(codes) * codes.shape[1],
-            **_selectivity_values(codes, profiles, train, curves),
+            **selectivity,
             **_probe_values(arm, pipeline, profiles, settings, seed),
         }
     messages = {f"{w.category.__name__}: {w.message}" for w in caught}
     return Outcome(arm, seed, values, curves, pipeline, messages)
-
-
-def _curves(codes, profiles, train, test, settings, seed) -> Curves:
-    """Choose each compound's feature on the training plates and score it on the others.
-
-    Control rows are left out: they are not a label.
-    """
-    train, test = (rows[~profiles.control[rows]] for rows in (train, test))
-    compound = profiles.compound
-    held_out = metrics.held_out_selectivity(
-        codes[train], compound[train], codes[test], compound[test]
-    )
-    null = metrics.selectivity_null(
-        codes[train], compound[train], strata=profiles.plate[train],
-        n_permutations=settings.n_permutations, labels=held_out.labels, random_state=seed,
-    )  # fmt: skip
-    return Curves(
-        labels=held_out.labels,
-        best=held_out.train_score,
-        held_out=held_out.test_score,
-        chance=null.expected_maximum,
-        frequency=metrics.activation_frequency(codes),
-        n_samples=codes.shape[0],
-    )
-
-
-def _selectivity_values(codes, profiles, train, curves) -> dict[str, float]:
-    treated = train[~profiles.control[train]]
-    above_05, above_02 = metrics.count_selective(codes[treated], profiles.compound[treated])
-    return {
-        "above_05": float(above_05),
-        "above_02": float(above_02),
-        "selectivity": curves.best.mean(),
-        "chance_selectivity": curves.chance.mean(),
-        "held_selectivity": curves.held_out.mean(),
-    }
 
 
 def sparsity_point(

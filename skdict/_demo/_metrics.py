@@ -26,24 +26,28 @@ PROBE = "Mechanism read by a linear probe, balanced accuracy"
 _COSINE = "cosine, 1 is perfect"
 _SHARES = "selectivity, 1 is perfect"
 _ACCURACY = "mechanism, balanced accuracy"
+_NUMBER = "number"
 
 # A star marks what is confounded with the position on the plate.
 METRICS = (
     Metric("fit_cosine", "cosine, rows it was fitted on", 3, "higher", RECONSTRUCTION, _COSINE),
     Metric("held_cosine", "cosine, held-out plates *", 3, "higher", RECONSTRUCTION, _COSINE),
-    Metric("dead", "dead features", 1, "lower", RECONSTRUCTION, "number"),
-    Metric("above_05", "features above 0.5", 1, "higher", SELECTIVITY, "number, by selectivity"),
-    Metric("above_02", "features above 0.2", 1, "higher", SELECTIVITY, "number, by selectivity"),
+    Metric("dead", "dead features", 1, "lower", RECONSTRUCTION, _NUMBER),
     Metric("selectivity", "best per compound, mean", 3, "higher", SELECTIVITY, _SHARES),
-    Metric("chance_selectivity", "  same, labels permuted in plates", 3, "", SELECTIVITY, _SHARES),
-    Metric("held_selectivity", "  same, held-out plates *", 3, "higher", SELECTIVITY, _SHARES),
+    Metric("chance_selectivity", "  by chance: maximum, permuted", 3, "", SELECTIVITY, _SHARES),
+    Metric("held_selectivity", "  held-out plates *", 3, "higher", SELECTIVITY, _SHARES),
+    Metric("beyond_chance", "compounds beyond chance", 1, "higher", SELECTIVITY, _NUMBER),
+    Metric("above_05", "features above 0.5", 1, "higher", SELECTIVITY, _NUMBER),
+    Metric("chance_above_05", "  by chance: permuted", 1, "", SELECTIVITY, _NUMBER),
+    Metric("held_above_05", "  held-out plates *", 1, "higher", SELECTIVITY, _NUMBER),
+    Metric("above_02", "features above 0.2", 1, "higher", SELECTIVITY, _NUMBER),
+    Metric("chance_above_02", "  by chance: permuted", 1, "", SELECTIVITY, _NUMBER),
+    Metric("held_above_02", "  held-out plates *", 1, "higher", SELECTIVITY, _NUMBER),
     Metric("codes_compound", "codes, held-out compounds", 3, "higher", PROBE, _ACCURACY),
-    Metric(
-        "rebuilt_compound", "reconstructions, held-out compounds", 3, "higher", PROBE, _ACCURACY
-    ),
+    Metric("rebuilt_compound", "reconstructions, held-out comp.", 3, "higher", PROBE, _ACCURACY),
     Metric("codes_plate", "codes, held-out plates *", 3, "higher", PROBE, _ACCURACY),
     Metric("rebuilt_plate", "reconstructions, held-out plates *", 3, "higher", PROBE, _ACCURACY),
-)
+)  # fmt: skip
 BY_KEY = {metric.key: metric for metric in METRICS}
 RAW = {
     "compound": "raw embeddings, held-out compounds",

@@ -60,12 +60,15 @@ def _verdict_blocks(results: Results) -> list[Html]:
     columns = [Column("first / second", numeric=False)]
     columns += [Column(words) for words in COMPARED.values()]
     rows = [
-        [title, *(_outcome(comparison) for comparison in comparisons)]
+        [_two_lines(*title), *(_outcome(comparison) for comparison in comparisons)]
         for title, comparisons in judge_all(results).items()
     ]
     caption = "Is the first better than the second? Means of both with their spread over seeds."
     return [
-        bullets(summary(results)),
+        bullets(
+            Html(f"<strong>{html.escape(finding.topic)}.</strong> {html.escape(finding.text)}")
+            for finding in summary(results)
+        ),
         table(columns, rows, caption=caption),
         paragraph(RULE, kind="note"),
     ]
@@ -103,7 +106,7 @@ def _number_blocks(results: Results) -> list[Html]:
 
 
 def _row_label(metric) -> Html:
-    return _two_lines(metric.label.strip(), metric.unit)
+    return _two_lines(metric.label.replace("  ", "↳ "), metric.unit)
 
 
 def _reading_blocks(results: Results) -> list[Html]:
@@ -129,12 +132,17 @@ def _reading_blocks(results: Results) -> list[Html]:
          "label and not counted. It is computed on the training plates."),
         ("Held-out plates",
          "each compound's best feature is chosen on the training plates and scored on plates "
-         "that neither dictionary nor choice has seen."),
-        ("Labels permuted in plates",
-         "the best selectivity over all features when compound labels are shuffled among the "
-         "wells of a plate: what choosing the best of "
-         f"{settings.n_components} features gives without any meaning. Mean of "
-         f"{settings.n_permutations} permutations."),
+         "that neither dictionary nor choice has seen. The counts: features above the threshold "
+         "for a compound that are above it for the same compound there."),
+        (
+            "By chance",
+            "the same with compound labels shuffled among the wells of each plate, mean of "
+            f"{settings.n_permutations} permutations: what choosing the best of "
+            f"{settings.n_components} features, or counting them, gives without any meaning. A "
+            "compound is beyond chance when at most 5% of permutations reach its best feature; "
+            f"of {data['compounds']} compounds {0.05 * data['compounds']:.1f} would be so by "
+            "chance. On held-out plates a meaningless choice scores 0 on average.",
+        ),
         ("Balanced accuracy",
          "mean share of correctly recognised wells over mechanisms, by a class-balanced logistic "
          "regression. Its regularisation is chosen within the training rows. Guessing gives "
@@ -340,11 +348,20 @@ def _concept_title(concept: Concept) -> str:
 
 def _concept_card(concept: Concept) -> list[Html]:
     labels = table(
-        [Column("compound", "mechanism", numeric=False),
-         Column("selectivity", "training plates"), Column("selectivity", "held out *")],
-        [[_two_lines(x.compound, x.mechanism), f"{x.train:.2f}", f"{x.held_out:.2f}"]
-         for x in concept.labels],
-    )  # fmt: skip
+        [
+            Column("compound", "mechanism", numeric=False),
+            Column("selectivity", "training plates"),
+            Column("by chance", "maximum, permuted"),
+            Column("selectivity", "held out *"),
+        ],
+        [
+            [
+                _two_lines(label.compound, label.mechanism),
+                *(f"{score:.2f}" for score in (label.train, label.chance, label.held_out)),
+            ]
+            for label in concept.labels
+        ],
+    )
     inputs = table(
         [Column("input feature", numeric=False), Column("component"),
          Column("measured", "control SD")],

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skdict._demo._experiment import Arm, Curves, Outcome, Settings
+from skdict._demo._experiment import Arm, Outcome, Settings
 from skdict._demo._metrics import METRICS
+from skdict._demo._selectivity import Curves
 
 
 @dataclass

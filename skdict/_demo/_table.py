@@ -57,7 +57,7 @@ def text_report(results: Results) -> str:
     """Return the table, how to read it, and what was better and what was not."""
     parts = [text_table(results), "", _wrap(settings_line(results)), _wrap(SPREAD), _wrap(STAR), ""]
     parts.append("WHAT WAS BETTER AND WHAT WAS NOT")
-    parts += [_wrap(sentence, "  ", "- ") for sentence in summary(results)]
+    parts += [_wrap(str(finding), "  ", "- ") for finding in summary(results)]
     parts.append(_wrap(RULE))
     return "\n".join(parts)
 

@@ -30,7 +30,6 @@ RULE = (
 class Comparison(NamedTuple):
     """Two models, one metric."""
 
-    title: str
     metric: str
     outcome: str
     """"better", "worse", "unclear", or "" where the metric cannot be compared."""
@@ -47,15 +46,13 @@ def typical_spread(results: Results, key: str) -> float:
     return float(np.sqrt(np.mean(spreads**2)))
 
 
-def judge(results: Results, title: str, first: Arm, second: Arm, key: str) -> Comparison:
+def judge(results: Results, first: Arm, second: Arm, key: str) -> Comparison:
     """Say whether `first` is better than `second` by one metric.
 
     Parameters
     ----------
     results : Results
         All numbers.
-    title : str
-        What is compared.
     first, second : Arm
         The two models.
     key : str
@@ -68,27 +65,31 @@ def judge(results: Results, title: str, first: Arm, second: Arm, key: str) -> Co
     """
     metric = BY_KEY[key]
     if key == "held_cosine" and first.whitening != second.whitening:
-        return Comparison(title, key, "", "other space")
+        return Comparison(key, "", "other space")
     values = results.values[first][key], results.values[second][key]
     outcome = compare(*values, metric.digits, floor=typical_spread(results, key))
     if outcome != "unclear":
         outcome = "better" if outcome == metric.better else "worse"
-    return Comparison(title, key, outcome, " / ".join(show(v, metric.digits) for v in values))
+    return Comparison(key, outcome, " / ".join(show(v, metric.digits) for v in values))
 
 
-def judge_all(results: Results) -> dict[str, list[Comparison]]:
-    """Return the comparisons that the demo was made for, by title, one per metric."""
+def judge_all(results: Results) -> dict[tuple[str, str], list[Comparison]]:
+    """Return the comparisons that the demo was made for, one per metric.
+
+    Their keys say which models are compared, and under which circumstances.
+    """
     pairs = {
-        f"ICFL / {name(other)}, whitening {whitening}": (Arm(whitening, "ICFL"),
-                                                        Arm(whitening, other))
+        (f"ICFL / {name(other)}", f"whitening {whitening}"): (
+            Arm(whitening, "ICFL"),
+            Arm(whitening, other),
+        )
         for whitening in reversed(WHITENING)
         for other in OTHERS
-    } | {
-        f"{model}, whitening on / off": (Arm("on", model), Arm("off", model))
-        for model in ("ICFL", "TopK SAE")
-    }  # fmt: skip
+    }
+    for model in ("ICFL", "TopK SAE"):
+        pairs[model, "whitening on / off"] = Arm("on", model), Arm("off", model)
     return {
-        title: [judge(results, title, first, second, key) for key in COMPARED]
+        title: [judge(results, first, second, key) for key in COMPARED]
         for title, (first, second) in pairs.items()
     }
 
@@ -98,25 +99,36 @@ def name(model: str) -> str:
     return "a random dictionary" if model == "random" else model
 
 
-def summary(results: Results) -> list[str]:
+class Finding(NamedTuple):
+    """One finding in words."""
+
+    topic: str
+    text: str
+
+    def __str__(self):
+        """Return topic and text as one line."""
+        return f"{self.topic}. {self.text}"
+
+
+def summary(results: Results) -> list[Finding]:
     """Return the outcome in sentences, metric by metric, with what else must be known."""
     if results.n_seeds < 2:
-        opening = ["One seed only: the spread is unknown, so no model is called better."]
+        opening = [Finding("One seed only", "The spread is unknown, so nothing is called better.")]
     else:
         opening = [_by_metric(results, key) for key in COMPARED if key != "dead"]
         opening += [_dead_features(results), _about_whitening(results)]
     return [*opening, _against_raw(results), _against_permutation(results), _position(results)]
 
 
-def _by_metric(results: Results, key: str) -> str:
+def _by_metric(results: Results, key: str) -> Finding:
     parts = []
     for whitening in reversed(WHITENING):
         first = Arm(whitening, "ICFL")
         outcomes = {
-            other: judge(results, "", first, Arm(whitening, other), key).outcome for other in OTHERS
+            other: judge(results, first, Arm(whitening, other), key).outcome for other in OTHERS
         }
-        parts.append(f"whitening {whitening}: ICFL is {_phrase(outcomes)}")
-    return f"{COMPARED[key]}. {'. '.join(part[0].upper() + part[1:] for part in parts)}."
+        parts.append(f"Whitening {whitening}: ICFL is {_phrase(outcomes)}.")
+    return Finding(COMPARED[key], " ".join(parts))
 
 
 def _phrase(outcomes: dict[str, str]) -> str:
@@ -138,33 +150,33 @@ def _enumerate(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _dead_features(results: Results) -> str:
+def _dead_features(results: Results) -> Finding:
     dead = {
         arm: values["dead"].mean()
         for arm, values in results.values.items()
         if values["dead"].mean() > 0
     }
     if not dead:
-        return "Dead features: none in any model at this size, so they tell nothing apart."
+        return Finding("Dead features", "None in any model at this size.")
     listed = ", ".join(
         f"{arm.model} (whitening {arm.whitening}) {count:.1f}" for arm, count in dead.items()
     )
-    return f"Dead features on average: {listed}; none in the others."
+    return Finding("Dead features", f"On average {listed}; none in the others.")
 
 
-def _about_whitening(results: Results) -> str:
+def _about_whitening(results: Results) -> Finding:
     keys = [key for key in COMPARED if key not in ("held_cosine", "dead")]
     parts = []
     for model in ("ICFL", "TopK SAE"):
         outcomes = {
-            key: judge(results, "", Arm("on", model), Arm("off", model), key).outcome
-            for key in keys
+            key: judge(results, Arm("on", model), Arm("off", model), key).outcome for key in keys
         }
-        words = [f"{outcome}: {_enumerate([_FEW_WORDS[k] for k in keys if outcomes[k] == outcome])}"
+        found = [f"{outcome}: {_enumerate([_FEW_WORDS[k] for k in keys if outcomes[k] == outcome])}"
                  for outcome in ("better", "worse", "unclear")
                  if outcome in outcomes.values()]  # fmt: skip
-        parts.append(f"{model} ({'; '.join(words)})".replace("unclear:", "no clear difference:"))
-    return f"With whitening compared with without: {_enumerate(parts)}."
+        words = "; ".join(found).replace("unclear:", "no clear difference:")
+        parts.append(f"{model} is, on held-out rows, {words}.")
+    return Finding("With whitening against without", " ".join(parts))
 
 
 _FEW_WORDS = {
@@ -174,7 +186,7 @@ _FEW_WORDS = {
 }
 
 
-def _against_raw(results: Results) -> str:
+def _against_raw(results: Results) -> Finding:
     raw, chance = results.raw["compound"], 1 / results.data["mechanisms"]
     parts = []
     for key, what in (("codes_compound", "codes"), ("rebuilt_compound", "reconstructions")):
@@ -188,31 +200,34 @@ def _against_raw(results: Results) -> str:
             f"{what} of the {len(outcomes)} models are clearly above that in {above} and clearly "
             f"below it in {below}"
         )
-    return (
-        f"No dictionary at all: raw embeddings reach {show(raw, 3)} on mechanisms of held-out "
-        f"compounds (guessing {chance:.3f}); {'; '.join(parts)}."
+    return Finding(
+        "Against no dictionary at all",
+        f"Raw embeddings reach {show(raw, 3)} on mechanisms of held-out compounds (guessing "
+        f"{chance:.3f}); {'; '.join(parts)}.",
     )
 
 
-def _against_permutation(results: Results) -> str:
+def _against_permutation(results: Results) -> Finding:
     values = results.values[Arm("on", "ICFL")]
     best, chance, held = (
         show(values[key], 3) for key in ("selectivity", "chance_selectivity", "held_selectivity")
     )
-    return (
-        f"Choice and chance: with ICFL and whitening a compound's best feature scores {best} on "
-        f"the plates it was chosen on and {held} on held-out plates. With labels permuted within "
+    return Finding(
+        "Choice and chance",
+        f"With ICFL and whitening a compound's best feature scores {best} on the plates it was "
+        f"chosen on and {held} on held-out plates. With labels permuted within "
         f"plates the best of all features still scores {chance} where it is chosen; on held-out "
-        "plates a meaningless choice would score 0."
+        "plates a meaningless choice would score 0 on average.",
     )
 
 
-def _position(results: Results) -> str:
+def _position(results: Results) -> Finding:
     plate, compound = results.raw["plate"], results.raw["compound"]
     factor = np.mean(plate) / np.mean(compound)
-    return (
-        f"Position *: with plates held out, raw embeddings seem to know the mechanism "
+    return Finding(
+        "Position *",
+        f"With plates held out, raw embeddings seem to know the mechanism "
         f"{factor:.1f} times as well ({show(plate, 3)}) as with whole compounds held out "
         f"({show(compound, 3)}). There the same compounds sit in the same wells of the training "
-        "plates, so that number mixes mechanism, compound and position."
+        "plates, so that number mixes mechanism, compound and position.",
     )

@@ -221,15 +221,34 @@ def code_gradient(residual, codes, decoder, *, scale):
 
 
 def adam(
-    parameters, gradient, first_moment, second_moment, steps, *, learning_rate, unit_norm=False,
-    beta1=0.9, beta2=0.999, epsilon=1e-8,
+    parameters,
+    gradient,
+    first_moment,
+    second_moment,
+    steps,
+    *,
+    learning_rate,
+    unit_norm=False,
+    beta1=0.9,
+    beta2=0.999,
+    epsilon=1e-8,
 ):
     """One Adam step in place, row by row; see the kernel for `unit_norm`."""
 
     def work(start, stop):
         learning.adam_rows(
-            start, stop, parameters, gradient, first_moment, second_moment, steps,
-            learning_rate, beta1, beta2, epsilon, unit_norm,
+            start,
+            stop,
+            parameters,
+            gradient,
+            first_moment,
+            second_moment,
+            steps,
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+            unit_norm,
         )
 
     run_in_parallel(work, parameters.shape[0], grain=16)

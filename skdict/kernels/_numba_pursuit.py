@@ -17,6 +17,15 @@ from numba import njit
 # found without scanning all of them again.
 GROUP = 64
 
+# An atom whose squared distance to the span of the ones before it is below this many rounding
+# errors of its squared length counts as dependent on them.
+DEPENDENT = 100.0
+
+# The squared residual norm, relative to the last exact one, below which rounding would spoil the
+# updated correlations: residual and correlations are then computed afresh.
+REFRESH_FLOAT64 = 1e-8
+REFRESH_FLOAT32 = 1e-4
+
 # `ninf` is left out: chosen atoms are masked with -inf. Rounding is the same at every call,
 # because every row runs through the same code in the same order.
 FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
@@ -163,11 +172,17 @@ def _solve_block(gram, atoms, right_side, n, factor, solution, tolerance):
 
 
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
-def _squared_norm(x):
+def _inner(a, b):
+    """Inner product, summed in float64."""
     total = 0.0
-    for j in range(x.shape[0]):
-        total += np.float64(x[j]) * np.float64(x[j])
+    for j in range(a.shape[0]):
+        total += np.float64(a[j]) * np.float64(b[j])
     return total
+
+
+@njit(cache=True, nogil=True)
+def _squared_norm(x):
+    return _inner(x, x)
 
 
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
@@ -215,6 +230,62 @@ def _emit(support, coefficients, n_support, values, indices):
 
 
 @njit(cache=True, nogil=True)
+def _icfl_row(
+    x, c, dictionary, gram, n_nonzero_coefs, n_block, absolute, slot, support, coefficients, work
+):
+    """Pursuit of one row: fills support and coefficients, returns how many atoms it holds.
+
+    `slot` holds the place of each atom in the support, -1 for all on entry.
+    """
+    atoms, atom_correlations, factor, solution, step, maxima, residual = work
+    epsilon = np.finfo(c.dtype).eps
+    stop = (10.0 * epsilon) ** 2 * x.shape[0]
+    refresh = REFRESH_FLOAT64 if epsilon < 1e-12 else REFRESH_FLOAT32
+    squared_start = _squared_norm(x)
+    squared = squared_start
+    reference = squared_start
+    n_support = 0
+    n_used = 0
+    _all_group_maxima(c, maxima, absolute)
+    while n_used < n_nonzero_coefs and squared > stop * squared_start:
+        n_new = min(n_block, n_nonzero_coefs - n_used)
+        _select(c, maxima, absolute, n_new, atoms, atom_correlations)
+        _solve_block(gram, atoms, atom_correlations, n_new, factor, solution, DEPENDENT * epsilon)
+        for k in range(n_new):
+            z = solution[k]
+            step[k] = z
+            squared -= z * atom_correlations[k]
+            if slot[atoms[k]] < 0:
+                slot[atoms[k]] = n_support
+                support[n_support] = atoms[k]
+                coefficients[n_support] = 0.0
+                n_support += 1
+            coefficients[slot[atoms[k]]] += z
+        n_used += n_new
+        if n_used == n_nonzero_coefs:
+            break
+        if squared <= refresh * reference:
+            squared = _exact_residual(x, dictionary, support, coefficients, n_support, residual)
+            if squared <= stop * squared_start:
+                break
+            reference = squared
+            _exact_correlations(dictionary, residual, c)
+            _all_group_maxima(c, maxima, absolute)
+        else:
+            _update(c, gram, atoms, step, n_new, maxima, absolute)
+    return n_support
+
+
+@njit(cache=True, nogil=True)
+def _refit_row(x, dictionary, gram, support, n_support, factor, right_side, coefficients):
+    """Least squares on the whole support, from the row itself."""
+    for k in range(n_support):
+        right_side[k] = _inner(dictionary[support[k]], x)
+    tolerance = DEPENDENT * np.finfo(gram.dtype).eps
+    _solve_block(gram, support, right_side, n_support, factor, coefficients, tolerance)
+
+
+@njit(cache=True, nogil=True)
 def icfl_tile(
     x,  # IN (rows, d), centred
     correlations,  # IN (rows, M) x D^T; destroyed
@@ -230,66 +301,38 @@ def icfl_tile(
 ):
     """Batched orthogonal matching pursuit (Algorithm 1 of Donhauser et al.) on a tile of rows."""
     n_atoms, n_features = dictionary.shape
-    epsilon = np.finfo(correlations.dtype).eps
-    stop = (10.0 * epsilon) ** 2 * n_features
-    refresh = 1e-8 if epsilon < 1e-12 else 1e-4
-    dependent = 100.0 * epsilon
     n_block = min(atoms_per_step, n_nonzero_coefs)
-    maxima = np.empty((n_atoms + GROUP - 1) // GROUP, correlations.dtype)
-    atoms = np.empty(n_block, np.int64)
-    atom_correlations = np.empty(n_block, correlations.dtype)
-    factor = np.empty((n_block, n_block))
-    solution = np.empty(n_block)
-    step = np.empty(n_block, correlations.dtype)
+    work = (
+        np.empty(n_block, np.int64),
+        np.empty(n_block, correlations.dtype),
+        np.empty((n_block, n_block)),
+        np.empty(n_block),
+        np.empty(n_block, correlations.dtype),
+        np.empty((n_atoms + GROUP - 1) // GROUP, correlations.dtype),
+        np.empty(n_features),
+    )
     slot = np.full(n_atoms, -1, np.int32)
     support = np.empty(n_nonzero_coefs, np.int64)
     coefficients = np.empty(n_nonzero_coefs)
-    residual = np.empty(n_features)
-    full_factor = np.empty((n_nonzero_coefs if refit else 0, n_nonzero_coefs if refit else 0))
-    full_right = np.empty(n_nonzero_coefs if refit else 0)
+    n_refit = n_nonzero_coefs if refit else 0
+    factor = np.empty((n_refit, n_refit))
+    right_side = np.empty(n_refit)
     for r in range(x.shape[0]):
-        c = correlations[r]
-        squared_start = _squared_norm(x[r])
-        squared = squared_start
-        reference = squared_start
-        n_support = 0
-        n_used = 0
-        _all_group_maxima(c, maxima, absolute)
-        while n_used < n_nonzero_coefs and squared > stop * squared_start:
-            n_new = min(n_block, n_nonzero_coefs - n_used)
-            _select(c, maxima, absolute, n_new, atoms, atom_correlations)
-            _solve_block(gram, atoms, atom_correlations, n_new, factor, solution, dependent)
-            for k in range(n_new):
-                z = solution[k]
-                step[k] = z
-                squared -= z * atom_correlations[k]
-                if slot[atoms[k]] < 0:
-                    slot[atoms[k]] = n_support
-                    support[n_support] = atoms[k]
-                    coefficients[n_support] = 0.0
-                    n_support += 1
-                coefficients[slot[atoms[k]]] += z
-            n_used += n_new
-            if n_used == n_nonzero_coefs:
-                break
-            if squared <= refresh * reference:
-                squared = _exact_residual(x[r], dictionary, support, coefficients, n_support, residual)
-                if squared <= stop * squared_start:
-                    break
-                reference = squared
-                _exact_correlations(dictionary, residual, c)
-                _all_group_maxima(c, maxima, absolute)
-            else:
-                _update(c, gram, atoms, step, n_new, maxima, absolute)
-        if refit and n_support > 0:
-            for k in range(n_support):
-                s = 0.0
-                for f in range(n_features):
-                    s += np.float64(dictionary[support[k], f]) * np.float64(x[r, f])
-                full_right[k] = s
-            _solve_block(
-                gram, support, full_right, n_support, full_factor, coefficients, dependent
-            )
+        n_support = _icfl_row(
+            x[r],
+            correlations[r],
+            dictionary,
+            gram,
+            n_nonzero_coefs,
+            n_block,
+            absolute,
+            slot,
+            support,
+            coefficients,
+            work,
+        )
+        if refit:
+            _refit_row(x[r], dictionary, gram, support, n_support, factor, right_side, coefficients)
         for k in range(n_support):
             slot[support[k]] = -1
         counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
@@ -339,6 +382,55 @@ def _subtract_fit(start, gram, support, coefficients, n_support, out):
             out[j] -= z * gram[atom, j]
 
 
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _best_atom(c, support, n_support):
+    """Atom outside the support with the largest |correlation|; -1 if all correlations are 0."""
+    for k in range(n_support):
+        c[support[k]] = 0
+    best = c.dtype.type(0)
+    atom = -1
+    for j in range(c.shape[0]):
+        magnitude = abs(c[j])
+        if magnitude > best:
+            best = magnitude
+            atom = j
+    return atom
+
+
+@njit(cache=True, nogil=True)
+def _omp_row(x, start, c, dictionary, gram, n_nonzero_coefs, support, coefficients, work):
+    """Orthogonal matching pursuit of one row; `start` holds its correlations with all atoms."""
+    factor, right_side, residual = work
+    epsilon = np.finfo(c.dtype).eps
+    stop = (10.0 * epsilon) ** 2 * x.shape[0]
+    refresh = REFRESH_FLOAT64 if epsilon < 1e-12 else REFRESH_FLOAT32
+    squared_start = _squared_norm(x)
+    squared = squared_start
+    n_support = 0
+    c[:] = start
+    while squared > stop * squared_start:
+        atom = _best_atom(c, support, n_support)
+        if atom < 0 or not _extend_factor(
+            gram, support, n_support, atom, factor, DEPENDENT * epsilon
+        ):
+            break
+        support[n_support] = atom
+        right_side[n_support] = _inner(dictionary[atom], x)
+        n_support += 1
+        _solve_factored(factor, right_side, n_support, coefficients)
+        if n_support == n_nonzero_coefs:
+            break
+        squared = squared_start
+        for k in range(n_support):
+            squared -= coefficients[k] * right_side[k]
+        if squared <= refresh * squared_start:
+            squared = _exact_residual(x, dictionary, support, coefficients, n_support, residual)
+            _exact_correlations(dictionary, residual, c)
+        else:
+            _subtract_fit(start, gram, support, coefficients, n_support, c)
+    return n_support
+
+
 @njit(cache=True, nogil=True)
 def omp_tile(
     x,  # IN (rows, d), centred
@@ -356,49 +448,24 @@ def omp_tile(
     chosen ones: then no atom correlates with the residual beyond rounding.
     """
     n_atoms, n_features = dictionary.shape
-    epsilon = np.finfo(correlations.dtype).eps
-    stop = (10.0 * epsilon) ** 2 * n_features
-    refresh = 1e-8 if epsilon < 1e-12 else 1e-4
-    dependent = 100.0 * epsilon
-    lowest = correlations.dtype.type(-1)
     c = np.empty(n_atoms, correlations.dtype)
-    factor = np.empty((n_nonzero_coefs, n_nonzero_coefs))
-    right_side = np.empty(n_nonzero_coefs)
+    work = (
+        np.empty((n_nonzero_coefs, n_nonzero_coefs)),
+        np.empty(n_nonzero_coefs),
+        np.empty(n_features),
+    )
     support = np.empty(n_nonzero_coefs, np.int64)
     coefficients = np.empty(n_nonzero_coefs)
-    residual = np.empty(n_features)
     for r in range(x.shape[0]):
-        squared_start = _squared_norm(x[r])
-        squared = squared_start
-        n_support = 0
-        c[:] = correlations[r]
-        while n_support < n_nonzero_coefs and squared > stop * squared_start:
-            best = lowest
-            atom = -1
-            for k in range(n_support):
-                c[support[k]] = 0
-            for j in range(n_atoms):
-                magnitude = abs(c[j])
-                if magnitude > best:
-                    best = magnitude
-                    atom = j
-            if best == 0 or not _extend_factor(gram, support, n_support, atom, factor, dependent):
-                break
-            support[n_support] = atom
-            s = 0.0
-            for f in range(n_features):
-                s += np.float64(dictionary[atom, f]) * np.float64(x[r, f])
-            right_side[n_support] = s
-            n_support += 1
-            _solve_factored(factor, right_side, n_support, coefficients)
-            if n_support == n_nonzero_coefs:
-                break
-            squared = squared_start
-            for k in range(n_support):
-                squared -= coefficients[k] * right_side[k]
-            if squared <= refresh * squared_start:
-                squared = _exact_residual(x[r], dictionary, support, coefficients, n_support, residual)
-                _exact_correlations(dictionary, residual, c)
-            else:
-                _subtract_fit(correlations[r], gram, support, coefficients, n_support, c)
+        n_support = _omp_row(
+            x[r],
+            correlations[r],
+            c,
+            dictionary,
+            gram,
+            n_nonzero_coefs,
+            support,
+            coefficients,
+            work,
+        )
         counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp_gram
-from tests.reference import icfl_code, unit_rows
 
 from skdict import sparse_encode
 from skdict.kernels import get_kernels
+from tests.reference import icfl_code, unit_rows
 
 sizes = st.tuples(
     st.integers(1, 12),  # rows
@@ -128,9 +128,7 @@ def test_stops_at_rounding_noise(algorithm, dtype):
     rng = np.random.default_rng(1)
     dictionary = unit_rows(np.linalg.qr(rng.normal(size=(30, 30)))[0]).astype(dtype)
     X = (rng.uniform(1, 2, size=(50, 3)).astype(dtype)) @ dictionary[[3, 8, 20]]
-    codes = sparse_encode(
-        X, dictionary, algorithm=algorithm, n_nonzero_coefs=12, atoms_per_step=3
-    )
+    codes = sparse_encode(X, dictionary, algorithm=algorithm, n_nonzero_coefs=12, atoms_per_step=3)
     assert set(codes.indices) == {3, 8, 20}
     assert codes.nnz == 150
     zero = sparse_encode(np.zeros((2, 30), dtype), dictionary, algorithm=algorithm)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference import unit_rows
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skdict import sparse_encode
 from skdict.kernels import _threads
+from tests.reference import unit_rows
 
 N_FEATURES = 37
 

@@ -1,0 +1,1 @@
+"""Benchmarks: agreement first, then quality and speed, always against a named opponent."""
