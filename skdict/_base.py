@@ -99,11 +99,12 @@ class Dictionary(SkdictTransformer):
         n_atoms = self.components_.shape[0]
         if X.shape[1] != n_atoms:
             raise ValueError(f"X must have {n_atoms} columns, one per atom, got {X.shape[1]}")
-        components = self.components_.astype(X.dtype, copy=False)
-        intercept = self.intercept_.astype(X.dtype, copy=False)
+        components = np.ascontiguousarray(self.components_, X.dtype)
+        intercept = np.ascontiguousarray(self.intercept_, X.dtype)
         if not sparse.issparse(X):
             return X @ components + intercept
-        codes = X.data, X.indices, X.indptr
+        # The index types of training, so that the kernel is compiled once.
+        codes = X.data, X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64)
         return get_kernels("cpu").decode(codes, components, intercept)
 
     def score(self, X, y=None):

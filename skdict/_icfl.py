@@ -318,12 +318,12 @@ class ICFLDictionary(MiniBatchDictionary):
         return clip_n_nonzero_coefs(int(self.transform_n_nonzero_coefs), self.components_.shape[0])
 
     def _encode(self, X):
-        components = self.components_.astype(X.dtype, copy=False)
+        components = np.ascontiguousarray(self.components_, X.dtype)
         return encode_rows(
             X,
             components,
             cached_gram(self, components),
-            self.intercept_.astype(X.dtype, copy=False),
+            np.ascontiguousarray(self.intercept_, X.dtype),
             algorithm="icfl",
             n_nonzero_coefs=self._code_width(),
             atoms_per_step=int(self.atoms_per_step),

@@ -56,17 +56,20 @@ class Adam:
 
 
 class UsageWindow:
-    """How often each atom was used over the last steps, in parts of a tenth of the window."""
+    """How often each atom was used over the last steps, in parts of a tenth of the window.
+
+    Exact whenever a part is complete; in between, the window lacks what the current part lacks.
+    """
 
     def __init__(self, n_atoms, n_steps):
         self._part_steps = max(1, math.ceil(n_steps / WINDOW_PARTS))
-        self._counts = np.zeros((WINDOW_PARTS + 1, n_atoms), np.int64)
-        self._samples = np.zeros(WINDOW_PARTS + 1, np.int64)
+        self._counts = np.zeros((WINDOW_PARTS, n_atoms), np.int64)
+        self._samples = np.zeros(WINDOW_PARTS, np.int64)
         self._step = 0
 
     def add(self, counts, n_samples):
         """Add the usage of one step."""
-        part = (self._step // self._part_steps) % (WINDOW_PARTS + 1)
+        part = (self._step // self._part_steps) % WINDOW_PARTS
         if self._step % self._part_steps == 0:
             self._counts[part] = 0
             self._samples[part] = 0
@@ -286,6 +289,11 @@ class MiniBatchDictionary(Dictionary):
         batch = np.array(rows, order="C")
         batch /= batch.dtype.type(state.scale)
         loss, n_resets = self._step(batch, state, learning_rate)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"training diverged at step {state.n_steps + 1}: the loss is {loss}. Lower "
+                f"learning_rate (it is {learning_rate:.3g}) or rescale X"
+            )
         state.n_steps += 1
         state.history.add(loss * state.scale**2, n_resets)
 

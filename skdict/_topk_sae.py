@@ -297,9 +297,9 @@ class TopKSAE(MiniBatchDictionary):
     def _encode(self, X):
         return get_kernels("cpu").encode_topk(
             X,
-            self.encoder_.astype(X.dtype, copy=False),
-            self.encoder_bias_.astype(X.dtype, copy=False),
-            self.intercept_.astype(X.dtype, copy=False),
+            np.ascontiguousarray(self.encoder_, X.dtype),
+            np.ascontiguousarray(self.encoder_bias_, X.dtype),
+            np.ascontiguousarray(self.intercept_, X.dtype),
             n_nonzero_coefs=self._n_nonzero_coefs,
         )
 

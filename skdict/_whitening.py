@@ -88,7 +88,7 @@ class ControlPCAWhitener(SkdictTransformer):
     the spectrum are mostly noise; dividing by their square root would make noise the strongest
     signal. The knee is the point of the curve of log-eigenvalues (those above rounding) farthest
     below the straight line between its ends, and epsilon is a tenth of the eigenvalue there,
-    divided by the largest one.
+    divided by the largest one. Where there is no such point epsilon is 0.1.
 
     Unit length after whitening makes a control look as strong as a hit;
     :meth:`control_distance` keeps the length.
@@ -423,9 +423,13 @@ def _merge(first, second):
 
 
 def _knee_epsilon(values):
-    """A tenth of the eigenvalue at the knee of the spectrum, relative to the largest one."""
+    """A tenth of the eigenvalue at the knee of the spectrum, relative to the largest one.
+
+    Without a knee, as with fewer than three eigenvalues or a spectrum that bends the other way,
+    it is a tenth of the largest eigenvalue.
+    """
     if values.size < 3:
-        return 1e-6
+        return 0.1
     logs = np.log(values)
     position = np.linspace(0.0, 1.0, values.size)
     chord = logs[0] + (logs[-1] - logs[0]) * position

@@ -60,23 +60,77 @@ def _escape(text) -> str:
 
 
 def paragraph(text, *, kind: str = "") -> Html:
-    """Return a paragraph; `kind` is its style: "", "lead", "note" or "warning"."""
+    """Return a paragraph.
+
+    Parameters
+    ----------
+    text : str or Html
+        What it says.
+    kind : {"", "note", "warning"}, default=""
+        How it looks.
+
+    Returns
+    -------
+    Html
+        The paragraph.
+
+    Examples
+    --------
+    >>> from skdict.report import paragraph
+    >>> paragraph("p < 0.05")
+    '<p>p &lt; 0.05</p>'
+    """
     attribute = f' class="{html.escape(kind)}"' if kind else ""
     return Html(f"<p{attribute}>{_escape(text)}</p>")
 
 
 def bullets(items: Iterable) -> Html:
-    """Return a bulleted list."""
+    """Return a bulleted list.
+
+    Parameters
+    ----------
+    items : iterable of str or Html
+        Its entries.
+
+    Returns
+    -------
+    Html
+        The list.
+    """
     return Html("<ul>" + "".join(f"<li>{_escape(item)}</li>" for item in items) + "</ul>")
 
 
 def details(summary, blocks: Sequence[Html]) -> Html:
-    """Return blocks that are folded away behind one line."""
+    """Return blocks that are folded away behind one line.
+
+    Parameters
+    ----------
+    summary : str or Html
+        The line that is always seen.
+    blocks : sequence of Html
+        What it hides until it is clicked.
+
+    Returns
+    -------
+    Html
+        The folded blocks; no script is needed.
+    """
     return Html(f"<details><summary>{_escape(summary)}</summary>{''.join(blocks)}</details>")
 
 
 def cards(items: Iterable[tuple[str, Sequence[Html]]]) -> Html:
-    """Return titled boxes that stand side by side where there is room."""
+    """Return titled boxes that stand side by side where there is room.
+
+    Parameters
+    ----------
+    items : iterable of (title, blocks)
+        Title and content of each box.
+
+    Returns
+    -------
+    Html
+        The boxes.
+    """
     boxes = "".join(
         f'<article class="card"><h3>{_escape(title)}</h3>{"".join(blocks)}</article>'
         for title, blocks in items
@@ -196,7 +250,18 @@ def figure(plot, *, caption: str, description: str) -> Html:
 
 
 def figures(items: Iterable[Html]) -> Html:
-    """Return figures that stand side by side where there is room."""
+    """Return figures that stand side by side where there is room.
+
+    Parameters
+    ----------
+    items : iterable of Html
+        Results of `figure`.
+
+    Returns
+    -------
+    Html
+        The figures.
+    """
     return Html(f'<div class="figures">{"".join(items)}</div>')
 
 
@@ -339,7 +404,6 @@ header p, footer, figcaption, caption, small, .note { color: var(--soft); }
 p, ul { max-width: 82ch; margin: 0.6rem 0; }
 ul { padding-left: 1.3rem; }
 li { margin: 0.3rem 0; }
-.lead { font-size: 1.08rem; }
 .note, figcaption, caption, footer { font-size: 0.88rem; }
 .warning { padding: 0.7rem 0.9rem; border-left: 4px solid var(--warn); border-radius: 4px;
   background: var(--warn-paper); }

@@ -165,6 +165,18 @@ def test_parallel_workers_give_the_same_codes(profiles, routing):
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
+def _threads_in_worker():
+    from skdict.kernels._threads import single_threaded_blas
+
+    return single_threaded_blas.n_threads()
+
+
+def test_workers_share_the_cores():
+    """Two joblib workers use no more threads in all than there are cores."""
+    n_threads = joblib.Parallel(n_jobs=2)(joblib.delayed(_threads_in_worker)() for _ in range(2))
+    assert sum(n_threads) <= max(2, joblib.cpu_count())
+
+
 def test_data_frames(profiles, routing):
     pandas = pytest.importorskip("pandas")
     X, y, control, _ = profiles

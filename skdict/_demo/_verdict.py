@@ -9,6 +9,7 @@ import numpy as np
 from skdict._demo._experiment import WHITENING, Arm
 from skdict._demo._metrics import BY_KEY, compare, show, spread
 from skdict._demo._results import Results
+from skdict._demo._selectivity import THRESHOLDS
 
 # What is compared. Numbers on training rows are left out: they reward a model that memorises.
 COMPARED = {
@@ -217,8 +218,18 @@ def _against_permutation(results: Results) -> Finding:
         f"With ICFL and whitening a compound's best feature scores {best} on the plates it was "
         f"chosen on and {held} on held-out plates. With labels permuted within "
         f"plates the best of all features still scores {chance} where it is chosen; on held-out "
-        "plates a meaningless choice would score 0 on average.",
+        f"plates a meaningless choice would score 0 on average. {_chance_counts(values)}",
     )
+
+
+def _chance_counts(values: dict) -> str:
+    """Say how many of the features above a threshold chance explains."""
+    parts = [
+        f"{values[f'chance_{key}'].mean():.0f} of the {values[key].mean():.0f} features above "
+        f"{threshold}"
+        for key, threshold in THRESHOLDS.items()
+    ]
+    return f"Permuted labels also give {_enumerate(parts)}."
 
 
 def _position(results: Results) -> Finding:

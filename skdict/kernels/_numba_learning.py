@@ -14,7 +14,7 @@ from numba import njit
 FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def decode_rows(
     start,
     stop,
@@ -37,7 +37,7 @@ def decode_rows(
                 decoded[i, f] += z * dictionary[atom, f]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def codes_to_columns(
     indptr,  # IN (n + 1,)
     indices,  # IN (nnz,)
@@ -61,7 +61,7 @@ def codes_to_columns(
             fill[indices[p]] = q + 1
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def sparse_gradient_rows(
     start,
     stop,
@@ -90,7 +90,7 @@ def sparse_gradient_rows(
                 gradient[m, f] += w * samples[i, f]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def adam_rows(
     start,
     stop,

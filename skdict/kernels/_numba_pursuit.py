@@ -31,7 +31,7 @@ REFRESH_FLOAT32 = 1e-4
 FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _group_maximum(correlations, start, stop, absolute):
     """Maximum of the (absolute) correlations start:stop."""
     best = correlations.dtype.type(-np.inf)
@@ -44,7 +44,7 @@ def _group_maximum(correlations, start, stop, absolute):
     return best
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _all_group_maxima(correlations, maxima, absolute):
     n_atoms = correlations.shape[0]
     for g in range(maxima.shape[0]):
@@ -52,7 +52,7 @@ def _all_group_maxima(correlations, maxima, absolute):
         maxima[g] = _group_maximum(correlations, start, min(start + GROUP, n_atoms), absolute)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _select(correlations, maxima, absolute, n_select, chosen, chosen_correlations):
     """Indices of the largest correlations, best first; ties take the lower index.
 
@@ -101,7 +101,7 @@ def _select(correlations, maxima, absolute, n_select, chosen, chosen_correlation
         correlations[chosen[k]] = chosen_correlations[k]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _update(correlations, gram, atoms, coefficients, n_new, maxima, absolute):
     """correlations -= coefficients @ gram[atoms], and the group maxima in the same pass."""
     n_atoms = correlations.shape[0]
@@ -134,7 +134,7 @@ def _update(correlations, gram, atoms, coefficients, n_new, maxima, absolute):
         maxima[g] = _group_maximum(correlations, start, stop, absolute)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _solve_block(gram, atoms, right_side, n, factor, solution, tolerance):
     """Least squares on a few atoms by Cholesky of their Gram block, in float64.
 
@@ -171,7 +171,7 @@ def _solve_block(gram, atoms, right_side, n, factor, solution, tolerance):
         solution[i] = s / factor[i, i]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _inner(a, b):
     """Inner product, summed in float64."""
     total = 0.0
@@ -180,12 +180,12 @@ def _inner(a, b):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _squared_norm(x):
     return _inner(x, x)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _exact_residual(x, dictionary, support, coefficients, n_support, residual):
     """residual = x - coefficients @ dictionary[support]; returns its squared norm."""
     n_features = x.shape[0]
@@ -199,7 +199,7 @@ def _exact_residual(x, dictionary, support, coefficients, n_support, residual):
     return _squared_norm(residual)
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _exact_correlations(dictionary, residual, correlations):
     n_atoms, n_features = dictionary.shape
     for m in range(n_atoms):
@@ -209,7 +209,7 @@ def _exact_correlations(dictionary, residual, correlations):
         correlations[m] = s
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _emit(support, coefficients, n_support, values, indices):
     """Write the non-zero coefficients ordered by atom; returns how many there are."""
     count = 0
@@ -229,7 +229,7 @@ def _emit(support, coefficients, n_support, values, indices):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _icfl_row(
     x, c, dictionary, gram, n_nonzero_coefs, n_block, absolute, slot, support, coefficients, work
 ):
@@ -276,7 +276,7 @@ def _icfl_row(
     return n_support
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _refit_row(x, dictionary, gram, support, n_support, factor, right_side, coefficients):
     """Least squares on the whole support, from the row itself."""
     for k in range(n_support):
@@ -285,7 +285,7 @@ def _refit_row(x, dictionary, gram, support, n_support, factor, right_side, coef
     _solve_block(gram, support, right_side, n_support, factor, coefficients, tolerance)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def icfl_tile(
     x,  # IN (rows, d), centred
     correlations,  # IN (rows, M) x D^T; destroyed
@@ -338,7 +338,7 @@ def icfl_tile(
         counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _extend_factor(gram, support, n_support, atom, factor, tolerance):
     """Append a row to the Cholesky factor of the support's Gram block; False if dependent."""
     norm = np.float64(gram[atom, atom])
@@ -355,7 +355,7 @@ def _extend_factor(gram, support, n_support, atom, factor, tolerance):
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _solve_factored(factor, right_side, n, solution):
     for i in range(n):
         s = right_side[i]
@@ -369,7 +369,7 @@ def _solve_factored(factor, right_side, n, solution):
         solution[i] = s / factor[i, i]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _subtract_fit(start, gram, support, coefficients, n_support, out):
     """out = start - coefficients @ gram[support], in the order of the support."""
     n_atoms = start.shape[0]
@@ -382,7 +382,7 @@ def _subtract_fit(start, gram, support, coefficients, n_support, out):
             out[j] -= z * gram[atom, j]
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _best_atom(c, support, n_support):
     """Atom outside the support with the largest |correlation|; -1 if all correlations are 0."""
     for k in range(n_support):
@@ -397,7 +397,7 @@ def _best_atom(c, support, n_support):
     return atom
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _omp_row(x, start, c, dictionary, gram, n_nonzero_coefs, support, coefficients, work):
     """Orthogonal matching pursuit of one row; `start` holds its correlations with all atoms."""
     factor, right_side, residual = work
@@ -431,7 +431,7 @@ def _omp_row(x, start, c, dictionary, gram, n_nonzero_coefs, support, coefficien
     return n_support
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def omp_tile(
     x,  # IN (rows, d), centred
     correlations,  # IN (rows, M) x D^T

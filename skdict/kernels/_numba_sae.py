@@ -8,7 +8,7 @@ from numba import njit
 FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sift_down(heap_values, heap_indices, size, root):
     """Restore the heap order: the root is the smallest value, of equal values the highest index."""
     value = heap_values[root]
@@ -38,7 +38,7 @@ def _sift_down(heap_values, heap_indices, size, root):
     heap_indices[root] = index
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def topk_tile(
     pre_activations,  # IN (rows, M)
     candidates,  # IN (n_candidates,) indices of the features that may be chosen
@@ -82,7 +82,7 @@ def topk_tile(
         counts[r] = count
 
 
-@njit(cache=True, nogil=True, fastmath=FASTMATH)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def code_gradient_rows(
     start,
     stop,
