@@ -2,10 +2,14 @@
 
 import argparse
 
-from benchmarks import planted_recovery, pursuit_speed
+from benchmarks import default_rules, planted_recovery, pursuit_speed
 from benchmarks.machine import describe_machine
 
-BENCHMARKS = {"planted_recovery": planted_recovery, "pursuit_speed": pursuit_speed}
+BENCHMARKS = {
+    "planted_recovery": planted_recovery,
+    "default_rules": default_rules,
+    "pursuit_speed": pursuit_speed,
+}
 
 
 def main():

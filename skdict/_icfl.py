@@ -99,7 +99,7 @@ class ICFLDictionary(MiniBatchDictionary):
         samples in the last `dead_window` steps) and ``"n_resets"`` (since the point before).
     n_features_in_ : int
         Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in fit, when X had string names.
 
     See Also

@@ -83,7 +83,7 @@ class TopKSAE(MiniBatchDictionary):
         samples in the last `dead_window` steps) and ``"n_resets"`` (always 0 here).
     n_features_in_ : int
         Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in fit, when X had string names.
 
     See Also

@@ -108,7 +108,13 @@ def _demo(arguments) -> int:
     start = time.perf_counter()
     results = demo.run(load_jump_scope(), settings)
     print(demo.text_report(results), flush=True)
-    return _save(demo.demo_page(results), output, start)
+    try:
+        page = demo.demo_page(results)
+    except Exception as error:
+        # The numbers are printed already; a fault of the page must not look like a success.
+        print(f"skdict demo: the report could not be made: {error!r}", file=sys.stderr)
+        return FAILED
+    return _save(page, output, start)
 
 
 def _save(page: str, output: Path, start: float) -> int:

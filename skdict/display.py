@@ -573,7 +573,7 @@ class AtomUsageDisplay:
         """
         display = cls(
             activation_frequency(codes),
-            n_samples=codes.shape[0],
+            n_samples=codes.shape[0] if hasattr(codes, "shape") else len(codes),
             min_fraction=min_fraction,
             name=name,
         )

@@ -9,7 +9,7 @@ from skdict._validation import import_optional
 
 
 class PlainProgress:
-    """One line per finished tenth of the work, on standard error.
+    """Lines on standard error: one per finished tenth, and one when ten seconds have passed.
 
     Parameters
     ----------
@@ -25,6 +25,7 @@ class PlainProgress:
         self._stream = sys.stderr if stream is None else stream
         self._start = time.perf_counter()
         self._shown = 0
+        self._last = self._start
 
     def __enter__(self):
         """Start."""
@@ -41,9 +42,10 @@ class PlainProgress:
         """Count one step."""
         self.done += 1
         tenth = 10 * self.done // self.total
-        if tenth > self._shown:
-            self._shown = tenth
-            seconds = time.perf_counter() - self._start
+        now = time.perf_counter()
+        if tenth > self._shown or now - self._last > 10:
+            self._shown, self._last = tenth, now
+            seconds = now - self._start
             self.note(f"{self.done:4d}/{self.total} done after {seconds:4.0f} s ({text})")
 
 

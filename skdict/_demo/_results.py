@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ class Results:
     sparsity: dict[Arm, list[tuple[float, float]]] = field(default_factory=dict)
     """(mean non-zeros, cosine on held-out plates) for every trained sparsity, first seed."""
     concepts: list = field(default_factory=list)
-    concept_plates: tuple[list[str], list[str]] = ((), ())
+    concept_plates: tuple[Sequence[str], ...] = ((), ())
     """Training and held-out plates of the dictionary that the concepts come from."""
     messages: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)

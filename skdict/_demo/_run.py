@@ -48,7 +48,7 @@ def run(bunch, settings: Settings | None = None, *, n_jobs: int | None = None) -
     profiles = Profiles.from_bunch(bunch)
     tasks = _tasks(settings)
     n_jobs = min(4, cpu_count(), len(tasks)) if n_jobs is None else n_jobs
-    seconds, found = {}, {"arm": [], "raw": {}, "sparsity": {}}
+    seconds, found = {}, {"arm": [], "raw": {}, "sparsity": {}, "messages": set()}
     with make_progress(len(tasks) + 1) as progress:
         start = time.perf_counter()
         progress.note("compiling the kernels (once per machine)")
@@ -95,7 +95,8 @@ def _keep(found, task, outcome) -> None:
     elif kind == "sparsity":
         found["sparsity"].setdefault(arm, []).append(outcome)
     else:
-        found["raw"][what] = outcome
+        found["raw"][what], messages = outcome
+        found["messages"] |= messages
 
 
 def _describe(task) -> str:
@@ -137,7 +138,7 @@ def _results(found, profiles, settings, seconds) -> Results:
         sparsity=sparsity,
         concepts=describe_concepts(first[_SHOWN], profiles, settings),
         concept_plates=tuple(sorted(set(profiles.plate[rows].tolist())) for rows in (train, test)),
-        messages=set().union(*(outcome.messages for outcome in outcomes)),
+        messages=found["messages"].union(*(outcome.messages for outcome in outcomes)),
         seconds=seconds,
     )
 
