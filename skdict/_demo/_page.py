@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from skdict import display
+from skdict import __version__, display
 from skdict._demo._concepts import Concept
 from skdict._demo._experiment import ARMS, MODELS, WHITENING, Arm
 from skdict._demo._metrics import METRICS, RAW, spread
@@ -159,10 +159,10 @@ def _reading_blocks(results: Results) -> list[Html]:
 
 def _limit_blocks(results: Results) -> list[Html]:
     warning = (
-        "Every compound sits in the same four wells of every plate, and the two Japanese "
-        "imaging set-ups photographed one physical plate twice. Whatever is scored on held-out "
-        "plates of this set can be read from the position on the plate. Only the rows with "
-        "held-out compounds are free of it."
+        "Every compound sits in the same four wells of every plate, so whatever is scored on "
+        "held-out plates of this set can be read from the position on the plate. Only the rows "
+        "with held-out compounds cannot. The two Japanese imaging set-ups may show one physical "
+        "plate twice and are kept on one side of every split."
     )
     limits = [
         "One data set, one cell line, well-averaged CellProfiler features rather than embeddings "
@@ -191,13 +191,9 @@ def _limit_blocks(results: Results) -> list[Html]:
 
 def _footer(results: Results) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scikit-learn", "numba"))
-    try:
-        own = version("skdict")
-    except ModuleNotFoundError:
-        own = "(not installed)"
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in results.seconds.items())
     return (
-        f"skdict {own}, Python {platform.python_version()}, {packages}. Time: {stages}. "
+        f"skdict {__version__}, Python {platform.python_version()}, {packages}. Time: {stages}. "
         "Data: JUMP-Scope, Cell Painting Gallery cpg0002, CC0."
     )
 

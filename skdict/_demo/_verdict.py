@@ -15,6 +15,7 @@ from skdict._demo._selectivity import THRESHOLDS
 COMPARED = {
     "held_cosine": "Reconstruction cosine on held-out plates *",
     "held_selectivity": "Best selectivity per compound on held-out plates *",
+    "held_above_05": "Features above 0.5 that stay so on held-out plates *",
     "codes_compound": "Mechanism of held-out compounds, read from codes",
     "rebuilt_compound": "Mechanism of held-out compounds, read from reconstructions",
     "dead": "Dead features",
@@ -172,16 +173,19 @@ def _about_whitening(results: Results) -> Finding:
         outcomes = {
             key: judge(results, Arm("on", model), Arm("off", model), key).outcome for key in keys
         }
-        found = [f"{outcome}: {_enumerate([_FEW_WORDS[k] for k in keys if outcomes[k] == outcome])}"
-                 for outcome in ("better", "worse", "unclear")
-                 if outcome in outcomes.values()]  # fmt: skip
-        words = "; ".join(found).replace("unclear:", "no clear difference:")
-        parts.append(f"{model} is, on held-out rows, {words}.")
-    return Finding("With whitening against without", " ".join(parts))
+        words = {"better": "better in", "worse": "worse in", "unclear": "no clear difference in"}
+        found = [
+            f"{start} {_enumerate([_FEW_WORDS[key] for key in keys if outcomes[key] == outcome])}"
+            for outcome, start in words.items()
+            if outcome in outcomes.values()
+        ]
+        parts.append(f"{model}: {'; '.join(found)}.")
+    return Finding("With whitening against without, on held-out rows", " ".join(parts))
 
 
 _FEW_WORDS = {
-    "held_selectivity": "selectivity",
+    "held_selectivity": "best selectivity",
+    "held_above_05": "features above 0.5",
     "codes_compound": "mechanism from codes",
     "rebuilt_compound": "mechanism from reconstructions",
 }
