@@ -63,7 +63,10 @@ def _verdict_blocks(results: Results) -> list[Html]:
         [_two_lines(*title), *(_outcome(comparison) for comparison in comparisons)]
         for title, comparisons in judge_all(results).items()
     ]
-    caption = "Is the first better than the second? Means of both with their spread over seeds."
+    caption = (
+        "Is the first better than the second? Below the answer the means of the first and of the "
+        "second, each with its spread over seeds."
+    )
     return [
         bullets(
             Html(f"<strong>{html.escape(finding.topic)}.</strong> {html.escape(finding.text)}")
@@ -75,7 +78,8 @@ def _verdict_blocks(results: Results) -> list[Html]:
 
 
 def _outcome(comparison) -> Html:
-    return _two_lines(_MARKS[comparison.outcome], comparison.numbers)
+    numbers = "<br>".join(html.escape(number) for number in comparison.numbers)
+    return Html(f"{html.escape(_MARKS[comparison.outcome])}<small>{numbers}</small>")
 
 
 def _number(values, digits: int) -> Html:
@@ -176,6 +180,9 @@ def _limit_blocks(results: Results) -> list[Html]:
         f"All models share size, sparsity and {results.settings.max_steps} training steps, and "
         "otherwise their defaults; none was tuned on this set, and longer training may change "
         "the order.",
+        "ICFL fits the coefficients of every row by least squares, a TopK SAE computes them in one "
+        "step. A part of ICFL's reconstruction is that extra work, as the random dictionary, which "
+        "is coded the same way, shows.",
         f"{results.data['controls']} control wells for {results.data['features']} features are "
         "few: the whitening is regularised (epsilon='auto') and still fits its controls better "
         "than new ones.",

@@ -35,7 +35,8 @@ class Comparison(NamedTuple):
     metric: str
     outcome: str
     """"better", "worse", "unclear", or "" where the metric cannot be compared."""
-    numbers: str
+    numbers: tuple[str, ...]
+    """Mean and spread of the first and of the second."""
 
 
 def typical_spread(results: Results, key: str) -> float:
@@ -67,12 +68,12 @@ def judge(results: Results, first: Arm, second: Arm, key: str) -> Comparison:
     """
     metric = BY_KEY[key]
     if key == "held_cosine" and first.whitening != second.whitening:
-        return Comparison(key, "", "other space")
+        return Comparison(key, "", ("other space",))
     values = results.values[first][key], results.values[second][key]
     outcome = compare(*values, metric.digits, floor=typical_spread(results, key))
     if outcome != "unclear":
         outcome = "better" if outcome == metric.better else "worse"
-    return Comparison(key, outcome, " / ".join(show(v, metric.digits) for v in values))
+    return Comparison(key, outcome, tuple(show(v, metric.digits) for v in values))
 
 
 def judge_all(results: Results) -> dict[tuple[str, str], list[Comparison]]:

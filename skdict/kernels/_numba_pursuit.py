@@ -13,9 +13,9 @@ import math
 import numpy as np
 from numba import njit
 
-# Correlations are summarised by the maximum of every 64 neighbours, so that the best atoms are
-# found without scanning all of them again.
-GROUP = 64
+# The best atoms are found through the maxima of interleaved lanes (atoms l, l + LANES, ...): the
+# pass that keeps them is elementwise, so it runs on vector registers without a reduction.
+LANES = 128
 
 # An atom whose squared distance to the span of the ones before it is below this many rounding
 # errors of its squared length counts as dependent on them.
@@ -32,24 +32,74 @@ FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _group_maximum(correlations, start, stop, absolute):
-    """Maximum of the (absolute) correlations start:stop."""
-    best = correlations.dtype.type(-np.inf)
+def _lane_maxima(correlations, maxima, absolute):
+    """maxima[l] = the largest (absolute) correlation among the atoms l, l + n_lanes, ..."""
+    n_atoms = correlations.shape[0]
+    n_lanes = maxima.shape[0]
     if absolute:
-        for j in range(start, stop):
-            best = max(best, abs(correlations[j]))
+        for lane in range(n_lanes):
+            maxima[lane] = abs(correlations[lane])
     else:
-        for j in range(start, stop):
-            best = max(best, correlations[j])
+        for lane in range(n_lanes):
+            maxima[lane] = correlations[lane]
+    for start in range(n_lanes, n_atoms, n_lanes):
+        block = correlations[start : min(start + n_lanes, n_atoms)]
+        if absolute:
+            for lane in range(block.shape[0]):
+                maxima[lane] = max(maxima[lane], abs(block[lane]))
+        else:
+            for lane in range(block.shape[0]):
+                maxima[lane] = max(maxima[lane], block[lane])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _first_in_lane(correlations, lane, n_lanes, best, absolute):
+    """Lowest atom of a lane whose (absolute) correlation is `best`; masked atoms are -inf."""
+    lowest = correlations.dtype.type(-np.inf)
+    j = lane
+    while j + n_lanes < correlations.shape[0]:
+        value = correlations[j]
+        if value == best or (absolute and value != lowest and abs(value) == best):
+            break
+        j += n_lanes
+    return j
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _lane_maximum(correlations, lane, n_lanes, absolute):
+    """Maximum of one lane; masked atoms are -inf."""
+    lowest = correlations.dtype.type(-np.inf)
+    best = lowest
+    for j in range(lane, correlations.shape[0], n_lanes):
+        value = correlations[j]
+        if absolute and value != lowest:
+            value = abs(value)
+        best = max(best, value)
     return best
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _all_group_maxima(correlations, maxima, absolute):
-    n_atoms = correlations.shape[0]
-    for g in range(maxima.shape[0]):
-        start = g * GROUP
-        maxima[g] = _group_maximum(correlations, start, min(start + GROUP, n_atoms), absolute)
+def _best_by_lanes(correlations, maxima, absolute):
+    """Atom with the largest (absolute) correlation, the lowest of equal ones."""
+    n_lanes = maxima.shape[0]
+    best = maxima[0]
+    for lane in range(1, n_lanes):
+        best = max(best, maxima[lane])
+    first = np.int32(n_lanes)
+    n_equal = np.int32(0)
+    for lane in range(n_lanes):
+        equal = maxima[lane] == best
+        first = min(first, np.int32(lane) if equal else np.int32(n_lanes))
+        n_equal += np.int32(equal)
+    lane = min(first, n_lanes - 1)
+    atom = _first_in_lane(correlations, lane, n_lanes, best, absolute)
+    if n_equal > 1:
+        for other in range(lane + 1, n_lanes):
+            if maxima[other] == best:
+                candidate = _first_in_lane(correlations, other, n_lanes, best, absolute)
+                if candidate < atom:
+                    atom = candidate
+    return atom
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
@@ -60,78 +110,42 @@ def _select(correlations, maxima, absolute, n_select, chosen, chosen_correlation
     and is renewed by the caller's next update. The searches are bounded, so that values that
     overflowed give a wrong number (which the caller refuses), never a read out of bounds.
     """
-    n_atoms = correlations.shape[0]
-    n_groups = maxima.shape[0]
-    lowest = correlations.dtype.type(-np.inf)
-    zero = correlations.dtype.type(0)
+    n_lanes = maxima.shape[0]
     for k in range(n_select):
-        best = lowest
-        for g in range(n_groups):
-            best = max(best, maxima[g])
-        group = 0
-        while group < n_groups - 1 and maxima[group] != best:
-            group += 1
-        start = group * GROUP
-        stop = min(start + GROUP, n_atoms)
-        j = start
-        if absolute:
-            while j < stop - 1 and (abs(correlations[j]) != best or correlations[j] == lowest):
-                j += 1
-        else:
-            while j < stop - 1 and correlations[j] != best:
-                j += 1
-        chosen[k] = j
-        chosen_correlations[k] = correlations[j]
+        atom = _best_by_lanes(correlations, maxima, absolute)
+        chosen[k] = atom
+        chosen_correlations[k] = correlations[atom]
+        correlations[atom] = -np.inf
         if k + 1 < n_select:
-            if absolute:
-                correlations[j] = zero  # never larger than another candidate's magnitude
-                maxima[group] = lowest
-                for i in range(start, stop):
-                    taken = False
-                    for earlier in range(k + 1):
-                        taken = taken or chosen[earlier] == i
-                    if not taken:
-                        maxima[group] = max(maxima[group], abs(correlations[i]))
-                # A chosen entry must not be found again when all others are zero too.
-                correlations[j] = lowest
-            else:
-                correlations[j] = lowest
-                maxima[group] = _group_maximum(correlations, start, stop, False)
+            lane = atom % n_lanes
+            maxima[lane] = _lane_maximum(correlations, lane, n_lanes, absolute)
     for k in range(n_select):
         correlations[chosen[k]] = chosen_correlations[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _update(correlations, gram, atoms, coefficients, n_new, maxima, absolute):
-    """correlations -= coefficients @ gram[atoms], and the group maxima in the same pass."""
+def _update(correlations, gram, atoms, coefficients, n_new):
+    """correlations -= coefficients @ gram[atoms], five atoms in one pass.
+
+    One plain loop over all atoms with one row pointer per chosen atom is what the compiler turns
+    into vector instructions; a last group of fewer than five is filled up with zeros.
+    """
     n_atoms = correlations.shape[0]
-    for g in range(maxima.shape[0]):
-        start = g * GROUP
-        stop = min(start + GROUP, n_atoms)
-        if n_new == 5:  # the default block, fused: one read and one write of the correlations
-            a0, a1, a2, a3, a4 = atoms[0], atoms[1], atoms[2], atoms[3], atoms[4]
-            z0, z1, z2, z3, z4 = (
-                coefficients[0],
-                coefficients[1],
-                coefficients[2],
-                coefficients[3],
-                coefficients[4],
-            )
-            for j in range(start, stop):
-                correlations[j] -= (
-                    z0 * gram[a0, j]
-                    + z1 * gram[a1, j]
-                    + z2 * gram[a2, j]
-                    + z3 * gram[a3, j]
-                    + z4 * gram[a4, j]
-                )
-        else:
-            for k in range(n_new):
-                atom = atoms[k]
-                z = coefficients[k]
-                for j in range(start, stop):
-                    correlations[j] -= z * gram[atom, j]
-        maxima[g] = _group_maximum(correlations, start, stop, absolute)
+    zero = correlations.dtype.type(0)
+    for k in range(0, n_new, 5):
+        k1, k2, k3, k4 = k + 1, k + 2, k + 3, k + 4
+        g0 = gram[atoms[k]]
+        g1 = gram[atoms[k1 if k1 < n_new else k]]
+        g2 = gram[atoms[k2 if k2 < n_new else k]]
+        g3 = gram[atoms[k3 if k3 < n_new else k]]
+        g4 = gram[atoms[k4 if k4 < n_new else k]]
+        z0 = coefficients[k]
+        z1 = coefficients[k1] if k1 < n_new else zero
+        z2 = coefficients[k2] if k2 < n_new else zero
+        z3 = coefficients[k3] if k3 < n_new else zero
+        z4 = coefficients[k4] if k4 < n_new else zero
+        for j in range(n_atoms):
+            correlations[j] -= z0 * g0[j] + z1 * g1[j] + z2 * g2[j] + z3 * g3[j] + z4 * g4[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
@@ -246,7 +260,7 @@ def _icfl_row(
     reference = squared_start
     n_support = 0
     n_used = 0
-    _all_group_maxima(c, maxima, absolute)
+    _lane_maxima(c, maxima, absolute)
     while n_used < n_nonzero_coefs and squared > stop * squared_start:
         n_new = min(n_block, n_nonzero_coefs - n_used)
         _select(c, maxima, absolute, n_new, atoms, atom_correlations)
@@ -270,9 +284,10 @@ def _icfl_row(
                 break
             reference = squared
             _exact_correlations(dictionary, residual, c)
-            _all_group_maxima(c, maxima, absolute)
+            _lane_maxima(c, maxima, absolute)
         else:
-            _update(c, gram, atoms, step, n_new, maxima, absolute)
+            _update(c, gram, atoms, step, n_new)
+            _lane_maxima(c, maxima, absolute)
     return n_support
 
 
@@ -308,7 +323,7 @@ def icfl_tile(
         np.empty((n_block, n_block)),
         np.empty(n_block),
         np.empty(n_block, correlations.dtype),
-        np.empty((n_atoms + GROUP - 1) // GROUP, correlations.dtype),
+        np.empty(min(LANES, n_atoms), correlations.dtype),
         np.empty(n_features),
     )
     slot = np.full(n_atoms, -1, np.int32)
