@@ -9,7 +9,7 @@ import numpy as np
 from skdict._base import cached_gram
 from skdict._coding import encode_rows
 from skdict._minibatch import Adam, MiniBatchDictionary
-from skdict._validation import Interval, StrOptions, at_least, clip_n_nonzero_coefs
+from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
 # Step of the intercept, relative to the learning rate of the atoms times sqrt(n_features).
@@ -149,7 +149,6 @@ class ICFLDictionary(MiniBatchDictionary):
         "atoms_per_step": [at_least(1)],
         "selection": [StrOptions({"signed", "absolute"})],
         "refit": ["boolean"],
-        "transform_n_nonzero_coefs": [at_least(1), None],
         "reset_every": [at_least(1), None],
         "reset_threshold": [Interval(Real, 0, 1, closed="right")],
         "normalize_components": ["boolean"],
@@ -311,11 +310,6 @@ class ICFLDictionary(MiniBatchDictionary):
         self.intercept_ = state.intercept * state.intercept.dtype.type(state.scale)
 
     # ------------------------------------------------------------------ coding
-
-    def _code_width(self):
-        if self.transform_n_nonzero_coefs is None:
-            return self._n_nonzero_coefs
-        return clip_n_nonzero_coefs(int(self.transform_n_nonzero_coefs), self.components_.shape[0])
 
     def _encode(self, X):
         components = np.ascontiguousarray(self.components_, X.dtype)

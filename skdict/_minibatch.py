@@ -142,6 +142,7 @@ class MiniBatchDictionary(Dictionary):
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
         "n_components": [at_least(1), None],
         "n_nonzero_coefs": [at_least(1), None],
+        "transform_n_nonzero_coefs": [at_least(1), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate_schedule": [StrOptions({"linear", "constant"})],
         "batch_size": [at_least(1), None],
@@ -316,7 +317,10 @@ class MiniBatchDictionary(Dictionary):
         self.history_ = state.history.arrays()
 
     def _code_width(self):
-        return self._n_nonzero_coefs
+        """Most non-zeros of a code in `transform`."""
+        if self.transform_n_nonzero_coefs is None:
+            return self._n_nonzero_coefs
+        return clip_n_nonzero_coefs(int(self.transform_n_nonzero_coefs), self.components_.shape[0])
 
 
 def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray]:

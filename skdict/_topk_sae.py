@@ -28,6 +28,9 @@ class TopKSAE(MiniBatchDictionary):
         Entries kept in a code (K; the paper: 100), of which negative ones become 0. None means a
         tenth of the number of features, at least 1. More than there are atoms is clipped with
         a warning.
+    transform_n_nonzero_coefs : int or None, default=None
+        Entries kept in `transform`, when it should differ from learning. May be changed after
+        fit.
     init : {"tied", "linear"}, default="tied"
         ``"tied"`` starts the encoder as a copy of the random decoder, with zero bias.
         ``"linear"`` draws the encoder, its bias and the decoder separately, as linear layers
@@ -128,6 +131,7 @@ class TopKSAE(MiniBatchDictionary):
         n_components=None,
         *,
         n_nonzero_coefs=None,
+        transform_n_nonzero_coefs=None,
         init="tied",
         auxk_coef=1 / 32,
         auxk_n_coefs=None,
@@ -144,6 +148,7 @@ class TopKSAE(MiniBatchDictionary):
     ):
         self.n_components = n_components
         self.n_nonzero_coefs = n_nonzero_coefs
+        self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
         self.init = init
         self.auxk_coef = auxk_coef
         self.auxk_n_coefs = auxk_n_coefs
@@ -300,7 +305,7 @@ class TopKSAE(MiniBatchDictionary):
             np.ascontiguousarray(self.encoder_, X.dtype),
             np.ascontiguousarray(self.encoder_bias_, X.dtype),
             np.ascontiguousarray(self.intercept_, X.dtype),
-            n_nonzero_coefs=self._n_nonzero_coefs,
+            n_nonzero_coefs=self._code_width(),
         )
 
 

@@ -162,6 +162,15 @@ def test_data_scale_only_scales_the_model(planted):
     np.testing.assert_allclose(big.encoder_bias_, one.encoder_bias_ * 2.0**20, rtol=1e-5)
 
 
+def test_sparsity_can_change_after_fit(planted, fitted):
+    model = pickle.loads(pickle.dumps(fitted)).set_params(transform_n_nonzero_coefs=1)
+    codes = model.transform(planted.data)
+    assert codes.getnnz(axis=1).max() == 1
+    np.testing.assert_array_equal(
+        codes.max(axis=1).toarray(), fitted.transform(planted.data).max(axis=1).toarray()
+    )
+
+
 def test_rows_are_coded_independently_and_pickle(planted, fitted):
     X = planted.data.astype(np.float64)
     rows = [3, 700, 5]
