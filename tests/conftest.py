@@ -1,5 +1,7 @@
 """Fixtures shared by the tests."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -7,7 +9,9 @@ from hypothesis import settings
 from skdict.datasets import make_superposition
 
 # Compilation and shared machines make single examples slow at times; counts stay small instead.
-settings.register_profile("skdict", deadline=None, max_examples=25)
+settings.register_profile(
+    "skdict", deadline=None, max_examples=int(os.environ.get("SKDICT_MAX_EXAMPLES", "25"))
+)
 settings.load_profile("skdict")
 
 

@@ -135,8 +135,14 @@ def test_partial_fit_is_exact_in_any_order(seed, n_batches):
         for rows in np.array_split(order, n_batches):
             parts.partial_fit(X[rows], control=control[rows])
     np.testing.assert_allclose(parts.mean_, whole.mean_, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(parts.explained_variance_, whole.explained_variance_, rtol=1e-9)
-    np.testing.assert_allclose(parts.components_, whole.components_, rtol=1e-5, atol=1e-8)
+    top = whole.explained_variance_[0]
+    np.testing.assert_allclose(
+        parts.explained_variance_, whole.explained_variance_, rtol=1e-9, atol=1e-12 * top
+    )
+    # W^T W is the inverse covariance; W itself may turn within nearly equal eigenvalues.
+    inverses = [model.components_.T @ model.components_ for model in (parts, whole)]
+    difference = np.linalg.norm(inverses[0] - inverses[1])
+    assert difference <= 1e-5 * np.linalg.norm(inverses[1])
     assert parts.n_control_ == whole.n_control_
 
 
