@@ -8,7 +8,7 @@ import numpy as np
 
 from skdict._base import cached_gram
 from skdict._coding import encode_rows
-from skdict._minibatch import Adam, MiniBatchDictionary
+from skdict._minibatch import Adam, MiniBatchDictionary, Surrogate
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -149,6 +149,8 @@ class ICFLDictionary(MiniBatchDictionary):
         "atoms_per_step": [at_least(1)],
         "selection": [StrOptions({"signed", "absolute"})],
         "refit": ["boolean"],
+        "solver": [StrOptions({"adam", "online"})],
+        "forgetting": [Interval(Real, 0, None, closed="left")],
         "reset_every": [at_least(1), None],
         "reset_threshold": [Interval(Real, 0, 1, closed="right")],
         "normalize_components": ["boolean"],
@@ -167,6 +169,8 @@ class ICFLDictionary(MiniBatchDictionary):
         selection="signed",
         refit=False,
         transform_n_nonzero_coefs=None,
+        solver="adam",
+        forgetting=3.0,
         learning_rate=None,
         learning_rate_schedule="linear",
         batch_size=None,
@@ -187,6 +191,8 @@ class ICFLDictionary(MiniBatchDictionary):
         self.selection = selection
         self.refit = refit
         self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
+        self.solver = solver
+        self.forgetting = forgetting
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.batch_size = batch_size
@@ -213,12 +219,16 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _resume(self, state):
         intercept = self.intercept_ / self.intercept_.dtype.type(state.scale)
-        self._set_state(state, self.components_.copy(), intercept)
+        self._set_state(state, self.components_.copy(), intercept, self._weights)
 
-    def _set_state(self, state, dictionary, intercept):
-        state.dictionary = Adam(dictionary)
+    def _set_state(self, state, dictionary, intercept, weights=None):
+        state.solver = self.solver
+        if self.solver == "online":
+            state.dictionary = Surrogate(dictionary, weights)
+        else:
+            state.dictionary = Adam(dictionary)
+            state.gradient = np.empty_like(dictionary)
         state.intercept = intercept.copy()
-        state.gradient = np.empty_like(dictionary)
         state.used_since_reset = np.zeros(dictionary.shape[0], np.int64)
 
     def _initial_dictionary(self, sample, rng):
@@ -250,6 +260,8 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _step(self, batch, state, learning_rate):
         kernels = get_kernels("cpu")
+        if state.solver != self.solver:  # changed between two calls of partial_fit
+            self._set_state(state, state.dictionary.parameters, state.intercept)
         dictionary = state.dictionary.parameters
         intercept = state.intercept
         gram = kernels.gram_matrix(dictionary)
@@ -276,17 +288,25 @@ class ICFLDictionary(MiniBatchDictionary):
         used = np.bincount(codes[1], minlength=dictionary.shape[0])
         state.used_since_reset += used
         state.usage.add(used, batch.shape[0])
-        scale = 2.0 / batch.shape[0]
-        columns = kernels.by_atom(codes, dictionary.shape[0])
-        kernels.sparse_gradient(columns, codes[0], residual, scale=scale, out=state.gradient)
-        state.dictionary.step(
-            state.gradient, learning_rate, unit_norm=bool(self.normalize_components)
-        )
+        self._update_dictionary(batch, codes, residual, state, learning_rate)
         if self.fit_intercept:
             step = INTERCEPT_RATE * np.sqrt(batch.shape[1]) * learning_rate
             intercept -= (2.0 * step * residual.mean(axis=0)).astype(batch.dtype)
         loss = float(np.mean(np.einsum("ij,ij->i", residual, residual, dtype=np.float64)))
         return loss, n_resets
+
+    def _update_dictionary(self, batch, codes, residual, state, learning_rate):
+        kernels = get_kernels("cpu")
+        columns = kernels.by_atom(codes, self._n_atoms)
+        unit_norm = bool(self.normalize_components)
+        if self.solver == "online":
+            decay = (state.n_steps / (state.n_steps + 1.0)) ** self.forgetting
+            centred = batch - state.intercept
+            state.dictionary.step(codes, columns, centred, decay=decay, unit_norm=unit_norm)
+            return
+        scale = 2.0 / batch.shape[0]
+        kernels.sparse_gradient(columns, codes[0], residual, scale=scale, out=state.gradient)
+        state.dictionary.step(state.gradient, learning_rate, unit_norm=unit_norm)
 
     def _reset_is_due(self, state):
         return (
@@ -300,13 +320,14 @@ class ICFLDictionary(MiniBatchDictionary):
         """Redraw all but the most used atom of every group of too similar atoms."""
         atoms = correlated_atoms(gram, state.used_since_reset, self.reset_threshold)
         if atoms.size:
-            fresh = state.rng.normal(size=(atoms.size, state.gradient.shape[1]))
+            fresh = state.rng.normal(size=(atoms.size, state.intercept.size))
             state.dictionary.reset(atoms, _unit_rows(fresh))
             state.usage.forget(atoms)
         return atoms.size
 
     def _publish_parameters(self, state):
         self.components_ = state.dictionary.parameters.copy()
+        self._weights = state.dictionary.weights if self.solver == "online" else None
         self.intercept_ = state.intercept * state.intercept.dtype.type(state.scale)
 
     # ------------------------------------------------------------------ coding

@@ -55,6 +55,63 @@ class Adam:
         self._steps[rows] = 0
 
 
+class Surrogate:
+    """A dictionary that minimises Mairal's surrogate of its loss: block coordinate descent.
+
+    Held are ``A = sum of w_t Z_t^T Z_t / n`` (M, M) and ``B = sum of w_t Z_t^T X_t / n`` (M, d) over
+    the batches so far, with the codes each batch had when it was seen.
+
+    Parameters
+    ----------
+    parameters : ndarray of shape (n_components, n_features)
+        The atoms, changed in place.
+    weights : ndarray of shape (n_components,) or None, default=None
+        Mean squares of codes that speak for the atoms as they are. None means that nothing
+        does: the first codes decide.
+    """
+
+    # Atoms with a mean square of their codes below this share of the average are left alone.
+    _smallest_weight = 1e-6
+
+    def __init__(self, parameters, weights=None):
+        n_atoms = parameters.shape[0]
+        self.parameters = parameters
+        self._second_moment = np.zeros((n_atoms, n_atoms), parameters.dtype)
+        self._products = np.zeros_like(parameters)
+        if weights is not None:
+            np.fill_diagonal(self._second_moment, weights)
+            self._products += self._second_moment.diagonal()[:, None] * parameters
+
+    @property
+    def weights(self):
+        """Mean square of the codes of each atom."""
+        return self._second_moment.diagonal().copy()
+
+    def step(self, codes, columns, samples, *, decay, unit_norm=False):
+        """Take in the codes of a batch, then move the atoms that it used, in place."""
+        kernels = get_kernels("cpu")
+        kernels.accumulate(
+            codes, columns, samples, self._second_moment, self._products, decay=decay
+        )
+        floor = self._smallest_weight * float(self._second_moment.diagonal().mean())
+        kernels.coordinate_descent(
+            self.parameters,
+            self._second_moment,
+            self._products,
+            atoms=np.flatnonzero(np.diff(columns[0])),
+            floor=floor,
+            unit_norm=unit_norm,
+        )
+
+    def reset(self, rows, values):
+        """Replace rows and forget their codes; what they explained is taken out of B."""
+        self._products -= self._second_moment[:, rows] @ self.parameters[rows]
+        self._products[rows] = 0
+        self._second_moment[rows] = 0
+        self._second_moment[:, rows] = 0
+        self.parameters[rows] = values
+
+
 class UsageWindow:
     """How often each atom was used over the last steps, in parts of a tenth of the window.
 

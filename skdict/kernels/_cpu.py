@@ -252,3 +252,58 @@ def adam(
         )
 
     run_in_parallel(work, parameters.shape[0], grain=16)
+
+
+# Atoms whose remainders share one product in `coordinate_descent`, and columns of one product:
+# fixed, so that neither the result nor its rounding depends on the number of threads.
+DESCENT_ATOMS = 128
+DESCENT_COLUMNS = 256
+
+
+def accumulate(codes, columns, samples, second_moment, products, *, decay):
+    """A <- decay A + Z^T Z / n and B <- decay B + Z^T X / n in place; codes as CSR arrays.
+
+    `columns` are the codes ordered by atom (`by_atom`), `samples` the rows X that they code.
+    """
+    values, indices, indptr = codes
+    decay, scale = samples.dtype.type(decay), samples.dtype.type(1.0 / samples.shape[0])
+
+    def work(start, stop):
+        learning.accumulate_rows(
+            start,
+            stop,
+            *columns,
+            indptr,
+            indices,
+            values,
+            samples,
+            decay,
+            scale,
+            second_moment,
+            products,
+        )
+
+    run_in_parallel(work, second_moment.shape[0], grain=16)
+
+
+def coordinate_descent(dictionary, second_moment, products, *, atoms, floor, unit_norm):
+    """One pass of block coordinate descent on tr(D^T A D) / 2 - tr(D^T B), D in place.
+
+    Atom after atom moves to its minimum, on the unit sphere with `unit_norm`, given all moves
+    before it. What the rest of the dictionary contributes to a block of atoms is one product;
+    moves within the block are carried over one at a time. So BLAS does the work, and the result
+    is that of the plain sequential pass.
+    """
+    n_features = dictionary.shape[1]
+    n_slices = -(-n_features // DESCENT_COLUMNS)
+    for first in range(0, atoms.size, DESCENT_ATOMS):
+        block = atoms[first : first + DESCENT_ATOMS]
+        weights, remainders = second_moment[block], products[block]
+
+        def work(start, stop, weights=weights, remainders=remainders):
+            for s in range(start, stop):
+                part = slice(s * DESCENT_COLUMNS, (s + 1) * DESCENT_COLUMNS)
+                remainders[:, part] -= weights @ dictionary[:, part]
+
+        run_in_parallel(work, n_slices)
+        learning.descend_block(block, remainders, second_moment, floor, unit_norm, dictionary)

@@ -138,3 +138,79 @@ def adam_rows(
             inverse = parameters.dtype.type(1.0 / math.sqrt(squared))
             for f in range(n_features):
                 parameters[m, f] *= inverse
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def accumulate_rows(
+    start,
+    stop,
+    column_pointer,  # IN (M + 1,)
+    rows,  # IN (nnz,)
+    positions,  # IN (nnz,)
+    indptr,  # IN (n + 1,)
+    indices,  # IN (nnz,)
+    values,  # IN (nnz,) in row order
+    samples,  # IN (n, d)
+    decay,
+    scale,
+    second_moment,  # IN/OUT (M, M); only rows start:stop are written
+    products,  # IN/OUT (M, d); only rows start:stop are written
+):
+    """A <- decay A + scale Z^T Z and B <- decay B + scale Z^T X, for the atoms start:stop.
+
+    Atom by atom, so that the row of A that is scattered into stays in cache.
+    """
+    n_features = samples.shape[1]
+    n_atoms = second_moment.shape[1]
+    for m in range(start, stop):
+        for k in range(n_atoms):
+            second_moment[m, k] *= decay
+        for f in range(n_features):
+            products[m, f] *= decay
+        for q in range(column_pointer[m], column_pointer[m + 1]):
+            w = scale * values[positions[q]]
+            i = rows[q]
+            for p in range(indptr[i], indptr[i + 1]):
+                second_moment[m, indices[p]] += w * values[p]
+            for f in range(n_features):
+                products[m, f] += w * samples[i, f]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "reassoc", "contract"})
+def descend_block(
+    atoms,  # IN (b,) the atoms of the block, in the order of their updates
+    remainders,  # IN/OUT (b, d) rows of B - A D at the current D
+    second_moment,  # IN (M, M)
+    floor,  # atoms with a second moment up to this are left alone
+    unit_norm,
+    dictionary,  # IN/OUT (M, d)
+):
+    """Minimise the surrogate over one atom after the other, each seeing the moves before it.
+
+    NaN and infinity must be seen here, so the compiler may not assume that there are none.
+    """
+    n_features = dictionary.shape[1]
+    move = np.empty(n_features, dictionary.dtype)
+    for a in range(atoms.shape[0]):
+        m = atoms[a]
+        weight = second_moment[m, m]
+        if not weight > floor:
+            continue
+        inverse = dictionary.dtype.type(1.0 / weight)
+        squared = 0.0
+        for f in range(n_features):
+            value = dictionary[m, f] + inverse * remainders[a, f]
+            move[f] = value
+            squared += np.float64(value) * np.float64(value)
+        if not (squared > 0.0 and squared < np.inf):
+            continue
+        length = dictionary.dtype.type(1.0 / math.sqrt(squared) if unit_norm else 1.0)
+        for f in range(n_features):
+            value = length * move[f]
+            move[f] = value - dictionary[m, f]
+            dictionary[m, f] = value
+        for c in range(a + 1, atoms.shape[0]):
+            w = second_moment[atoms[c], m]
+            if w != 0:
+                for f in range(n_features):
+                    remainders[c, f] -= w * move[f]

@@ -13,9 +13,10 @@ import math
 import numpy as np
 from numba import njit
 
-# The best atoms are found through the maxima of interleaved lanes (atoms l, l + LANES, ...): the
+# The best atoms are found through the maxima of interleaved lanes (atoms l, l + n_lanes, ...): the
 # pass that keeps them is elementwise, so it runs on vector registers without a reduction.
-LANES = 128
+FEW_LANES = 128
+MANY_LANES = 256
 
 # An atom whose squared distance to the span of the ones before it is below this many rounding
 # errors of its squared length counts as dependent on them.
@@ -53,53 +54,52 @@ def _lane_maxima(correlations, maxima, absolute):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _first_in_lane(correlations, lane, n_lanes, best, absolute):
-    """Lowest atom of a lane whose (absolute) correlation is `best`; masked atoms are -inf."""
+def _top_of_lane(correlations, lane, n_lanes, best, absolute):
+    """Lowest atom of a lane whose (absolute) correlation is `best`, and the next largest value.
+
+    Masked atoms are -inf. Without branches: which atom is the best one cannot be predicted.
+    """
+    n_atoms = correlations.shape[0]
     lowest = correlations.dtype.type(-np.inf)
-    j = lane
-    while j + n_lanes < correlations.shape[0]:
+    second = lowest
+    atom = n_atoms
+    for j in range(lane, n_atoms, n_lanes):
         value = correlations[j]
-        if value == best or (absolute and value != lowest and abs(value) == best):
-            break
-        j += n_lanes
-    return j
+        if absolute:
+            value = abs(value) if value != lowest else lowest
+        is_first = (value == best) & (atom == n_atoms)
+        atom = j if is_first else atom
+        second = second if is_first else max(second, value)
+    return min(atom, n_atoms - 1), second
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _lane_maximum(correlations, lane, n_lanes, absolute):
-    """Maximum of one lane; masked atoms are -inf."""
-    lowest = correlations.dtype.type(-np.inf)
-    best = lowest
-    for j in range(lane, correlations.shape[0], n_lanes):
-        value = correlations[j]
-        if absolute and value != lowest:
-            value = abs(value)
-        best = max(best, value)
-    return best
+def _first_of_largest(bits, shift, magnitude):
+    """First index of the largest float, given its bits as integers, and how many are equal.
 
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _best_by_lanes(correlations, maxima, absolute):
-    """Atom with the largest (absolute) correlation, the lowest of equal ones."""
-    n_lanes = maxima.shape[0]
-    best = maxima[0]
-    for lane in range(1, n_lanes):
-        best = max(best, maxima[lane])
-    first = np.int32(n_lanes)
+    Flipping the magnitude bits of negative numbers makes integers that sort as the floats do. The
+    compiler turns integer reductions into vector instructions, float maxima not.
+    """
+    n = bits.shape[0]
+    best = bits[0] ^ ((bits[0] >> shift) & magnitude)
+    for k in range(1, n):
+        best = max(best, bits[k] ^ ((bits[k] >> shift) & magnitude))
+    best = best ^ ((best >> shift) & magnitude)
+    first = np.int32(n - 1)
     n_equal = np.int32(0)
-    for lane in range(n_lanes):
-        equal = maxima[lane] == best
-        first = min(first, np.int32(lane) if equal else np.int32(n_lanes))
+    for k in range(n):
+        equal = bits[k] == best
+        first = min(first, np.int32(k) if equal else np.int32(n))
         n_equal += np.int32(equal)
-    lane = min(first, n_lanes - 1)
-    atom = _first_in_lane(correlations, lane, n_lanes, best, absolute)
-    if n_equal > 1:
-        for other in range(lane + 1, n_lanes):
-            if maxima[other] == best:
-                candidate = _first_in_lane(correlations, other, n_lanes, best, absolute)
-                if candidate < atom:
-                    atom = candidate
-    return atom
+    return first, n_equal
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _first_lane(maxima):
+    """First lane that has the largest maximum, and how many lanes have it."""
+    if maxima.itemsize == 4:
+        return _first_of_largest(maxima.view(np.int32), np.int32(31), np.int32(0x7FFFFFFF))
+    return _first_of_largest(maxima.view(np.int64), np.int64(63), np.int64(0x7FFFFFFFFFFFFFFF))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
@@ -112,13 +112,19 @@ def _select(correlations, maxima, absolute, n_select, chosen, chosen_correlation
     """
     n_lanes = maxima.shape[0]
     for k in range(n_select):
-        atom = _best_by_lanes(correlations, maxima, absolute)
+        lane, n_equal = _first_lane(maxima)
+        best = maxima[lane]
+        atom, second = _top_of_lane(correlations, lane, n_lanes, best, absolute)
+        if n_equal > 1:
+            for other in range(lane + 1, n_lanes):
+                if maxima[other] == best:
+                    tied, below = _top_of_lane(correlations, other, n_lanes, best, absolute)
+                    if tied < atom:
+                        atom, second, lane = tied, below, np.int32(other)
         chosen[k] = atom
         chosen_correlations[k] = correlations[atom]
         correlations[atom] = -np.inf
-        if k + 1 < n_select:
-            lane = atom % n_lanes
-            maxima[lane] = _lane_maximum(correlations, lane, n_lanes, absolute)
+        maxima[lane] = second
     for k in range(n_select):
         correlations[chosen[k]] = chosen_correlations[k]
 
@@ -323,7 +329,7 @@ def icfl_tile(
         np.empty((n_block, n_block)),
         np.empty(n_block),
         np.empty(n_block, correlations.dtype),
-        np.empty(min(LANES, n_atoms), correlations.dtype),
+        np.empty(min(FEW_LANES if n_atoms < 4096 else MANY_LANES, n_atoms), correlations.dtype),
         np.empty(n_features),
     )
     slot = np.full(n_atoms, -1, np.int32)
