@@ -19,6 +19,14 @@ from skdict.kernels._threads import run_in_parallel
 # Rows of one product. Packing the dictionary costs BLAS M d moves a tile: 256 rows hide it.
 TILE_ROWS = 256
 
+# Orthogonal matching pursuit: bytes of one batch (correlations and factors of its rows), of one
+# row of a block of columns, the rows from which blocks pay, and the size of a Gram matrix that
+# stays in the cache anyway.
+OMP_BATCH_BYTES = 2**28
+OMP_BLOCK_BYTES = 512
+OMP_BLOCKED_ROWS = 1024
+CACHE_BYTES = 2**24
+
 
 def tile_rows(n_atoms: int) -> int:
     """Rows of a tile; depends on the number of atoms only."""
@@ -62,26 +70,25 @@ def gram_matrix(dictionary):
     padded = np.zeros((n_tiles * height, n_features), dictionary.dtype)
     padded[:n_atoms] = dictionary
 
+    # A long tile and a short one by turns, so that all ranges take equally long.
+    order = [t for pair in zip(range(n_tiles), reversed(range(n_tiles))) for t in pair][:n_tiles]
+
     def work(first, last):
-        for t in range(first, last):
+        scratch = np.empty(height * padded.shape[0], dictionary.dtype)
+        for t in order[first:last]:
             start, stop = t * height, min((t + 1) * height, n_atoms)
-            block = padded[start : start + height] @ padded[start:].T
+            width = padded.shape[0] - start
+            block = scratch[: height * width].reshape(height, width)
+            np.matmul(padded[start : start + height], padded[start:].T, out=block)
             gram[start:stop, start:] = block[: stop - start, : n_atoms - start]
 
+    def mirror(first, last):
+        for t in order[first:last]:
+            pursuit.mirror_rows(gram, t * height, min((t + 1) * height, n_atoms))
+
     run_in_parallel(work, n_tiles)
-    _mirror(gram, height)
+    run_in_parallel(mirror, n_tiles)
     return gram
-
-
-def _mirror(gram, height):
-    """Copy the upper triangle to the lower one, block by block to stay in cache."""
-    n_atoms = gram.shape[0]
-    for start in range(0, n_atoms, height):
-        stop = min(start + height, n_atoms)
-        diagonal = gram[start:stop, start:stop]
-        lower = np.tril_indices(stop - start, -1)
-        diagonal[lower] = diagonal.T[lower]
-        gram[stop:, start:stop] = gram[start:stop, stop:].T
 
 
 def encode_icfl(
@@ -108,21 +115,92 @@ def encode_icfl(
 
 
 def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs):
-    """Orthogonal matching pursuit codes: (values, indices, counts)."""
+    """Orthogonal matching pursuit codes: (values, indices, counts).
+
+    A batch of rows advances together, one atom a step. Where the Gram matrix is larger than a
+    cache and the rows are many, it is packed in blocks of columns, so that each step reads it from
+    memory once for all rows; otherwise each row reads the rows of the Gram matrix that it
+    needs. Both do the same operations in the same order.
+    """
     codes = _empty_codes(x, n_nonzero_coefs)
-
-    def consume(start, stop, tile, correlations):
-        pursuit.omp_tile(
-            tile,
-            correlations,
-            dictionary,
-            gram,
-            n_nonzero_coefs,
-            *(array[start:stop] for array in codes),
+    blocked = x.shape[0] >= OMP_BLOCKED_ROWS and gram.nbytes > CACHE_BYTES
+    blocks = _column_blocks(gram) if blocked else gram[None]
+    row_bytes = 8 * n_nonzero_coefs**2 + gram.shape[0] * x.itemsize
+    height = max(1, OMP_BATCH_BYTES // row_bytes)
+    for start in range(0, x.shape[0], height):
+        rows = slice(start, start + height)
+        _omp_batch(
+            x[rows], dictionary, gram, blocks, intercept, n_nonzero_coefs, [c[rows] for c in codes]
         )
-
-    _for_each_tile(x, intercept, dictionary, consume)
     return codes
+
+
+def _omp_batch(x, dictionary, gram, blocks, intercept, width, codes):
+    n_rows = x.shape[0]
+    centred = np.empty(x.shape, x.dtype)
+    initial = np.empty((blocks.shape[0], n_rows, blocks.shape[2]), x.dtype)
+
+    def keep(start, stop, tile, correlations):
+        centred[start:stop] = tile
+        pursuit.pack_columns(correlations, initial, start, 0, stop - start)
+
+    _for_each_tile(x, intercept, dictionary, keep)
+    support = np.zeros((n_rows, width), np.int64)
+    coefficients = np.zeros((n_rows, width), x.dtype)
+    n_support = np.zeros(n_rows, np.int64)
+    n_subtract = np.where((centred != 0).any(axis=1), 0, -1)
+    factor = np.zeros((n_rows, width, width))
+    forward, solution = np.zeros((n_rows, width)), np.zeros((n_rows, width))
+    for _ in range(width):
+        best_atom = _omp_best_atoms(blocks, initial, support, coefficients, n_subtract)
+
+        def refit(first, last, best_atom=best_atom):
+            pursuit.omp_refit(
+                first, last, centred, dictionary, gram, best_atom, initial, support,
+                coefficients, n_support, n_subtract, factor, forward, solution,
+            )  # fmt: skip
+
+        run_in_parallel(refit, n_rows, grain=8)
+        if (n_subtract < 0).all():
+            break
+    pursuit.omp_emit(support, solution, n_support, *codes)
+
+
+def _omp_best_atoms(blocks, initial, support, coefficients, n_subtract):
+    """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
+    n_rows = support.shape[0]
+    best, atom = np.zeros(n_rows, blocks.dtype), np.full(n_rows, -1)
+    state = blocks, initial, support, coefficients, n_subtract
+    if blocks.shape[0] == 1:
+        run_in_parallel(
+            lambda first, last: pursuit.omp_scan(0, 1, first, last, *state, best, atom), n_rows
+        )
+        return atom
+    found = []
+
+    def scan(first, last):
+        part = np.zeros(n_rows, blocks.dtype), np.full(n_rows, -1)
+        pursuit.omp_scan(first, last, 0, n_rows, *state, *part)
+        found.append((first, *part))
+
+    run_in_parallel(scan, blocks.shape[0])
+    for _, other, other_atom in sorted(found, key=lambda part: part[0]):
+        better = other > best
+        best = np.where(better, other, best)
+        atom = np.where(better, other_atom, atom)
+    return atom
+
+
+def _column_blocks(gram):
+    """Gram matrix as contiguous blocks of columns, (n_blocks, M, width)."""
+    width = OMP_BLOCK_BYTES // gram.itemsize
+    blocks = np.empty((-(-gram.shape[0] // width), gram.shape[0], width), gram.dtype)
+    run_in_parallel(
+        lambda first, last: pursuit.pack_columns(gram, blocks, 0, first, last),
+        gram.shape[0],
+        grain=64,
+    )
+    return blocks
 
 
 def encode_topk(x, encoder, encoder_bias, intercept, *, n_nonzero_coefs, candidates=None):
@@ -257,7 +335,7 @@ def adam(
 # Atoms whose remainders share one product in `coordinate_descent`, and columns of one product:
 # fixed, so that neither the result nor its rounding depends on the number of threads.
 DESCENT_ATOMS = 128
-DESCENT_COLUMNS = 256
+DESCENT_COLUMNS = 128
 
 
 def accumulate(codes, columns, samples, second_moment, products, *, decay):

@@ -32,6 +32,19 @@ REFRESH_FLOAT32 = 1e-4
 FASTMATH = {"nnan", "nsz", "reassoc", "contract"}
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def mirror_rows(gram, start, stop):
+    """Copy the rows start:stop of the upper triangle to the lower one, in blocks that fit L1."""
+    n_atoms = gram.shape[0]
+    for top in range(start, stop, 32):
+        bottom = min(top + 32, stop)
+        for left in range(top, n_atoms, 32):
+            right = min(left + 32, n_atoms)
+            for j in range(left, right):
+                for i in range(top, min(bottom, j)):
+                    gram[j, i] = gram[i, j]
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _lane_maxima(correlations, maxima, absolute):
     """maxima[l] = the largest (absolute) correlation among the atoms l, l + n_lanes, ..."""
@@ -359,134 +372,203 @@ def icfl_tile(
         counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def pack_columns(matrix, packed, offset, start, stop):
+    """Copy the rows start:stop of a matrix to blocks of columns: packed[block, offset + row].
+
+    `packed` has shape (n_blocks, n_rows, width); columns beyond the matrix become 0.
+    """
+    n_blocks, _, width = packed.shape
+    n_columns = matrix.shape[1]
+    for i in range(start, stop):
+        for block in range(n_blocks):
+            left = block * width
+            for lane in range(width):
+                column = left + lane
+                packed[block, offset + i, lane] = matrix[i, column] if column < n_columns else 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _subtract_supports(initial, gram, support, coefficients, n_support, out):
+    """out = initial - coefficients @ gram[support] for one block of columns, in fixed order."""
+    width = out.shape[0]
+    for lane in range(width):
+        out[lane] = initial[lane]
+    k = 0
+    while k + 4 <= n_support:
+        z0, z1, z2, z3 = (
+            coefficients[k],
+            coefficients[k + 1],
+            coefficients[k + 2],
+            coefficients[k + 3],
+        )
+        g0, g1, g2, g3 = (
+            gram[support[k]],
+            gram[support[k + 1]],
+            gram[support[k + 2]],
+            gram[support[k + 3]],
+        )
+        for lane in range(width):
+            out[lane] -= z0 * g0[lane] + z1 * g1[lane] + z2 * g2[lane] + z3 * g3[lane]
+        k += 4
+    while k < n_support:
+        z = coefficients[k]
+        g = gram[support[k]]
+        for lane in range(width):
+            out[lane] -= z * g[lane]
+        k += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def _largest_magnitude(values):
+    """Largest absolute value, through the bits of the floats without their sign."""
+    if values.itemsize == 4:
+        bits = values.view(np.int32)
+        best = np.int32(0)
+        at = 0
+        for k in range(bits.shape[0]):
+            best = max(best, bits[k] & np.int32(0x7FFFFFFF))
+        while at < bits.shape[0] - 1 and (bits[at] & np.int32(0x7FFFFFFF)) != best:
+            at += 1
+        return abs(values[at])
+    wide = values.view(np.int64)
+    most = np.int64(0)
+    at = 0
+    for k in range(wide.shape[0]):
+        most = max(most, wide[k] & np.int64(0x7FFFFFFFFFFFFFFF))
+    while at < wide.shape[0] - 1 and (wide[at] & np.int64(0x7FFFFFFFFFFFFFFF)) != most:
+        at += 1
+    return abs(values[at])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+def omp_scan(
+    first,
+    last,  # blocks of columns first:last
+    start,
+    stop,  # rows start:stop
+    gram,  # IN (n_blocks, M, width)
+    initial,  # IN (n_blocks, rows, width) correlations that supports are subtracted from
+    support,  # IN (rows, K)
+    coefficients,  # IN (rows, K)
+    n_subtract,  # IN (rows,) how many of the support to subtract; -1: the row is finished
+    best,  # IN/OUT (rows,) largest |correlation| so far, 0 to begin with
+    best_atom,  # IN/OUT (rows,) its atom, -1 to begin with
+):
+    """Largest absolute correlation of every residual with the atoms of some blocks.
+
+    A block of the Gram matrix stays in the cache while all rows are swept over it.
+    """
+    width = gram.shape[2]
+    out = np.empty(width, gram.dtype)
+    for block in range(first, last):
+        columns = gram[block]
+        for r in range(start, stop):
+            if n_subtract[r] < 0:
+                continue
+            _subtract_supports(
+                initial[block, r], columns, support[r], coefficients[r], n_subtract[r], out
+            )
+            largest = _largest_magnitude(out)
+            if largest > best[r]:
+                best[r] = largest
+                lane = 0
+                while lane < width - 1 and abs(out[lane]) != largest:
+                    lane += 1
+                best_atom[r] = block * width + lane
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
 def _extend_factor(gram, support, n_support, atom, factor, tolerance):
     """Append a row to the Cholesky factor of the support's Gram block; False if dependent."""
     norm = np.float64(gram[atom, atom])
     pivot = norm
+    row = factor[n_support]
     for j in range(n_support):
         s = np.float64(gram[atom, support[j]])
+        earlier = factor[j]
         for k in range(j):
-            s -= factor[n_support, k] * factor[j, k]
-        factor[n_support, j] = s / factor[j, j]
-        pivot -= factor[n_support, j] * factor[n_support, j]
+            s -= row[k] * earlier[k]
+        row[j] = s / earlier[j]
+        pivot -= row[j] * row[j]
     if pivot <= tolerance * norm:
         return False
-    factor[n_support, n_support] = math.sqrt(pivot)
+    row[n_support] = math.sqrt(pivot)
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _solve_factored(factor, right_side, n, solution):
+def _back_substitute(factor, forward, n, solution):
+    """Solve factor^T solution = forward, row by row of the factor."""
     for i in range(n):
-        s = right_side[i]
-        for k in range(i):
-            s -= factor[i, k] * solution[k]
-        solution[i] = s / factor[i, i]
+        solution[i] = forward[i]
     for i in range(n - 1, -1, -1):
-        s = solution[i]
-        for k in range(i + 1, n):
-            s -= factor[k, i] * solution[k]
-        solution[i] = s / factor[i, i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _subtract_fit(start, gram, support, coefficients, n_support, out):
-    """out = start - coefficients @ gram[support], in the order of the support."""
-    n_atoms = start.shape[0]
-    for j in range(n_atoms):
-        out[j] = start[j]
-    for k in range(n_support):
-        z = out.dtype.type(coefficients[k])
-        atom = support[k]
-        for j in range(n_atoms):
-            out[j] -= z * gram[atom, j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _best_atom(c, support, n_support):
-    """Atom outside the support with the largest |correlation|; -1 if all correlations are 0."""
-    for k in range(n_support):
-        c[support[k]] = 0
-    best = c.dtype.type(0)
-    atom = -1
-    for j in range(c.shape[0]):
-        magnitude = abs(c[j])
-        if magnitude > best:
-            best = magnitude
-            atom = j
-    return atom
+        row = factor[i]
+        z = solution[i] / row[i]
+        solution[i] = z
+        for k in range(i):
+            solution[k] -= row[k] * z
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _omp_row(x, start, c, dictionary, gram, n_nonzero_coefs, support, coefficients, work):
-    """Orthogonal matching pursuit of one row; `start` holds its correlations with all atoms."""
-    factor, right_side, residual = work
-    epsilon = np.finfo(c.dtype).eps
-    stop = (10.0 * epsilon) ** 2 * x.shape[0]
-    refresh = REFRESH_FLOAT64 if epsilon < 1e-12 else REFRESH_FLOAT32
-    squared_start = _squared_norm(x)
-    squared = squared_start
-    n_support = 0
-    c[:] = start
-    while squared > stop * squared_start:
-        atom = _best_atom(c, support, n_support)
-        if atom < 0 or not _extend_factor(
-            gram, support, n_support, atom, factor, DEPENDENT * epsilon
-        ):
-            break
-        support[n_support] = atom
-        right_side[n_support] = _inner(dictionary[atom], x)
-        n_support += 1
-        _solve_factored(factor, right_side, n_support, coefficients)
-        if n_support == n_nonzero_coefs:
-            break
-        squared = squared_start
-        for k in range(n_support):
-            squared -= coefficients[k] * right_side[k]
-        if squared <= refresh * squared_start:
-            squared = _exact_residual(x, dictionary, support, coefficients, n_support, residual)
-            _exact_correlations(dictionary, residual, c)
-        else:
-            _subtract_fit(start, gram, support, coefficients, n_support, c)
-    return n_support
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def omp_tile(
+def omp_refit(
+    first,
+    last,  # rows first:last
     x,  # IN (rows, d), centred
-    correlations,  # IN (rows, M) x D^T
     dictionary,  # IN (M, d), no zero atom
     gram,  # IN (M, M)
-    n_nonzero_coefs,
-    values,  # OUT (rows, n_nonzero_coefs)
-    indices,  # OUT (rows, n_nonzero_coefs), ascending in each row
-    counts,  # OUT (rows,)
+    best_atom,  # IN (rows,) the atom to add
+    initial,  # IN/OUT (n_blocks, rows, width)
+    support,  # IN/OUT (rows, K)
+    coefficients,  # OUT (rows, K) in the type of the rows
+    n_support,  # IN/OUT (rows,)
+    n_subtract,  # IN/OUT (rows,)
+    factor,  # IN/OUT (rows, K, K)
+    forward,  # IN/OUT (rows, K)
+    solution,  # OUT (rows, K)
 ):
-    """Orthogonal matching pursuit (all chosen atoms refitted at every step) on a tile of rows.
+    """Add the best atom of every row and refit all its atoms by least squares."""
+    n_features = x.shape[1]
+    n_nonzero_coefs = support.shape[1]
+    epsilon = np.finfo(x.dtype).eps
+    stop = (10.0 * epsilon) ** 2 * n_features
+    refresh = REFRESH_FLOAT64 if epsilon < 1e-12 else REFRESH_FLOAT32
+    residual = np.empty(n_features)
+    correlations = np.empty(dictionary.shape[0], x.dtype)
+    for r in range(first, last):
+        if n_subtract[r] < 0:
+            continue
+        n = n_support[r]
+        atom = best_atom[r]
+        if atom < 0 or not _extend_factor(
+            gram, support[r], n, atom, factor[r], DEPENDENT * epsilon
+        ):
+            n_subtract[r] = -1
+            continue
+        support[r, n] = atom
+        forward[r, n] = (
+            _inner(dictionary[atom], x[r]) - _inner(factor[r, n, :n], forward[r, :n])
+        ) / factor[r, n, n]
+        n += 1
+        n_support[r] = n
+        n_subtract[r] = n
+        _back_substitute(factor[r], forward[r], n, solution[r])
+        for k in range(n):
+            coefficients[r, k] = solution[r, k]
+        if n == n_nonzero_coefs:
+            n_subtract[r] = -1
+            continue
+        start = _squared_norm(x[r])
+        squared = start - _squared_norm(forward[r, :n])
+        if squared <= refresh * start:
+            squared = _exact_residual(x[r], dictionary, support[r], solution[r], n, residual)
+            _exact_correlations(dictionary, residual, correlations)
+            pack_columns(correlations.reshape(1, -1), initial, r, 0, 1)
+            n_subtract[r] = 0 if squared > stop * start else -1
 
-    A row ends early when its residual is rounding noise, or when the best atom depends on the
-    chosen ones: then no atom correlates with the residual beyond rounding.
-    """
-    n_atoms, n_features = dictionary.shape
-    c = np.empty(n_atoms, correlations.dtype)
-    work = (
-        np.empty((n_nonzero_coefs, n_nonzero_coefs)),
-        np.empty(n_nonzero_coefs),
-        np.empty(n_features),
-    )
-    support = np.empty(n_nonzero_coefs, np.int64)
-    coefficients = np.empty(n_nonzero_coefs)
-    for r in range(x.shape[0]):
-        n_support = _omp_row(
-            x[r],
-            correlations[r],
-            c,
-            dictionary,
-            gram,
-            n_nonzero_coefs,
-            support,
-            coefficients,
-            work,
-        )
-        counts[r] = _emit(support, coefficients, n_support, values[r], indices[r])
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def omp_emit(support, solution, n_support, values, indices, counts):
+    """Write the codes of all rows, indices ascending."""
+    for r in range(support.shape[0]):
+        counts[r] = _emit(support[r], solution[r], n_support[r], values[r], indices[r])

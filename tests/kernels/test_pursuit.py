@@ -205,3 +205,18 @@ def test_overflow_is_refused(rng):
     X = np.full((3, 50), 3e38, np.float32)
     with pytest.raises(ValueError, match="rescale X"):
         sparse_encode(X, dictionary, n_nonzero_coefs=10)
+
+
+def test_omp_in_blocks_of_columns_gives_the_same_bits(monkeypatch):
+    """Many rows over a Gram matrix beyond the cache take another path through the same sums."""
+    X, dictionary = problem(150, 333, 30, 5)
+    X[7] = 0
+    X[8] = dictionary[4]  # explained by one atom: ends early
+    plain = sparse_encode(X, dictionary, algorithm="omp", n_nonzero_coefs=9)
+    monkeypatch.setattr("skdict.kernels._cpu.OMP_BLOCKED_ROWS", 1)
+    monkeypatch.setattr("skdict.kernels._cpu.CACHE_BYTES", 0)
+    monkeypatch.setattr("skdict.kernels._cpu.OMP_BATCH_BYTES", 200_000)  # several batches
+    blocked = sparse_encode(X, dictionary, algorithm="omp", n_nonzero_coefs=9)
+    np.testing.assert_array_equal(blocked.toarray(), plain.toarray())
+    assert plain[[7]].nnz == 0
+    np.testing.assert_array_equal(plain[[8]].indices, [4])
