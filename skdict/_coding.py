@@ -85,6 +85,13 @@ def sparse_encode(
                 f"gram must have shape (n_components, n_components) = ({n_atoms}, {n_atoms}), "
                 f"got {gram.shape}"
             )
+    squared = np.diag(gram)
+    lost = ~np.isfinite(squared) | ((squared == 0) & (dictionary != 0).any(axis=1))
+    if lost.any():
+        raise ValueError(
+            f"dictionary has atoms whose squared length is not a number of {X.dtype}, the first at "
+            f"{np.argmax(lost)}: rescale them, for example to unit length"
+        )
     if n_nonzero_coefs is None:
         n_nonzero_coefs = max(1, n_features // 10)
     width = clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms)

@@ -26,7 +26,8 @@ class ICFLDictionary(MiniBatchDictionary):
     product with the residual, fits *these* to the residual by least squares, and subtracts the
     fit. Earlier coefficients are not refitted; an atom picked again adds to its coefficient.
     The dictionary follows Adam on the gradient of :math:`\|x - b - W z\|^2` with
-    :math:`z` held fixed, so there is no encoder to train.
+    :math:`z` held fixed, or is fitted to all codes so far (``solver="online"``). There is no
+    encoder to train.
 
     Parameters
     ----------
@@ -47,10 +48,21 @@ class ICFLDictionary(MiniBatchDictionary):
     transform_n_nonzero_coefs : int or None, default=None
         Most non-zeros in `transform`, when it should differ from learning. May be changed
         after fit.
+    solver : {"adam", "online"}, default="adam"
+        How the atoms follow the codes of a batch. ``"adam"`` takes a gradient step, as the paper
+        does. ``"online"`` minimises the squared error over all batches so far, each with
+        the codes it had (the surrogate of [2]_), by one pass of block coordinate descent over
+        the atoms that the batch used: many fewer steps for the same dictionary, and
+        no step size. It holds another (n_components, n_components) array.
+    forgetting : float, default=30.0
+        For ``solver="online"``: codes grow stale while the dictionary changes, so at step t the
+        past counts ``(1 - 1 / t) ** forgetting``. What is left is about the last
+        ``t / (forgetting + 1)`` batches. 0 forgets nothing.
     learning_rate : float or None, default=None
         Step size of Adam for rows of unit root-mean-square length (data of another scale are
         rescaled inside). None means ``0.1 / sqrt(n_features)``: a tenth of the typical entry
-        of a unit-norm atom. The paper's 5e-5 belongs to 300,000 steps.
+        of a unit-norm atom. The paper's 5e-5 belongs to 300,000 steps. With
+        ``solver="online"`` only the intercept follows it.
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
     batch_size : int or None, default=None
@@ -62,8 +74,8 @@ class ICFLDictionary(MiniBatchDictionary):
         a random baseline.
     reset_every : int or None, default=100
         Every so many steps, all but the most used of each group of atoms with a cosine above
-        `reset_threshold` are redrawn uniformly from the unit sphere and their optimiser state is
-        cleared. There is none in the last `reset_every` steps of `fit`. None disables it.
+        `reset_threshold` are redrawn uniformly from the unit sphere and what the solver knows of
+        them is cleared. There is none in the last `reset_every` steps of `fit`. None disables it.
     reset_threshold : float, default=0.9
         Largest cosine allowed between two atoms at a reset.
     normalize_components : bool, default=True
@@ -120,6 +132,19 @@ class ICFLDictionary(MiniBatchDictionary):
     Adam, whose steps do not shrink with the gradient, it wanders off and the atoms gather around
     its direction.
 
+    ``solver="online"`` holds :math:`A = \sum_t w_t Z_t^T Z_t / n` and
+    :math:`B = \sum_t w_t Z_t^T (X_t - b) / n` with the weights of `forgetting`. Atom m
+    goes to :math:`u = w_m + (B_m - A_m D) / A_{mm}`, or to :math:`u / \|u\|` with
+    `normalize_components`: the minimum of the surrogate over this atom, given all
+    moves before it, so the surrogate never rises. Left as they are: atoms
+    that the batch did not use, and those for which :math:`A_{mm}` is below a millionth of its
+    average or :math:`u` is zero or not finite. As under Adam, an atom that no row uses
+    stays; only resets redraw. A reset takes what the old atom explained out of B and clears
+    its rows and columns of A. `partial_fit` keeps A and B from call to call; after
+    `fit`, or from a pickle made then, it goes on as if each atom had been seen, as it is,
+    with the weight :math:`A_{mm}` that it had. A change of the solver between two calls of
+    `partial_fit` starts the new one's memory from nothing.
+
     In float64 the code of a row is bitwise the same alone or among any others, at any number
     of threads.
 
@@ -127,6 +152,8 @@ class ICFLDictionary(MiniBatchDictionary):
     ----------
     .. [1] Donhauser et al. "Towards scientific discovery with dictionary learning: extracting
        biological concepts from microscopy foundation models." ICML 2025.
+    .. [2] Mairal, Bach, Ponce, Sapiro. "Online learning for matrix factorization and sparse
+       coding." Journal of Machine Learning Research 11, 2010.
 
     Examples
     --------
@@ -170,7 +197,7 @@ class ICFLDictionary(MiniBatchDictionary):
         refit=False,
         transform_n_nonzero_coefs=None,
         solver="adam",
-        forgetting=3.0,
+        forgetting=30.0,
         learning_rate=None,
         learning_rate_schedule="linear",
         batch_size=None,
@@ -260,7 +287,7 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _step(self, batch, state, learning_rate):
         kernels = get_kernels("cpu")
-        if state.solver != self.solver:  # changed between two calls of partial_fit
+        if state.solver != self.solver:  # changed between two calls of `partial_fit`
             self._set_state(state, state.dictionary.parameters, state.intercept)
         dictionary = state.dictionary.parameters
         intercept = state.intercept
@@ -327,7 +354,7 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _publish_parameters(self, state):
         self.components_ = state.dictionary.parameters.copy()
-        self._weights = state.dictionary.weights if self.solver == "online" else None
+        self._weights = state.dictionary.weights if state.solver == "online" else None
         self.intercept_ = state.intercept * state.intercept.dtype.type(state.scale)
 
     # ------------------------------------------------------------------ coding

@@ -58,7 +58,7 @@ class Adam:
 class Surrogate:
     """A dictionary that minimises Mairal's surrogate of its loss: block coordinate descent.
 
-    Held are ``A = sum of w_t Z_t^T Z_t / n`` (M, M) and ``B = sum of w_t Z_t^T X_t / n`` (M, d) over
+    Held are A, the weighted sum of ``Z^T Z / n`` (M, M), and B, that of ``Z^T X / n`` (M, d), over
     the batches so far, with the codes each batch had when it was seen.
 
     Parameters
@@ -186,6 +186,7 @@ class TrainingState:
         self.usage = UsageWindow(n_atoms, window)
         self.history = History()
         self.remaining_steps = math.inf
+        self.diverged = False
 
 
 class MiniBatchDictionary(Dictionary):
@@ -224,13 +225,13 @@ class MiniBatchDictionary(Dictionary):
         Returns
         -------
         self : object
-            The fitted dictionary. When interrupted from the keyboard, what was learned so far
-            is kept in the fitted attributes.
+            The fitted dictionary. When interrupted, by the keyboard or a lack of memory, what was
+            learned so far is kept in the fitted attributes.
 
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, or a parameter is out of range.
+            If X holds NaN or infinity, a parameter is out of range, or training diverges.
         """
         self._validate_params()
         X = validate_data(self, X, dtype=FLOATS)
@@ -251,9 +252,10 @@ class MiniBatchDictionary(Dictionary):
                     if state.n_steps % log_every == 0:
                         self._log(state)
         finally:
-            state.n_passes = math.ceil(state.n_steps * batch_size / n_samples)
-            self._log(state)
-            self._publish(state)
+            if not state.diverged:
+                state.n_passes = math.ceil(state.n_steps * batch_size / n_samples)
+                self._log(state)
+                self._publish(state)
         self._partial_state = None
         return self
 
@@ -278,12 +280,19 @@ class MiniBatchDictionary(Dictionary):
         self._validate_params()
         first = not hasattr(self, "components_")
         X = validate_data(self, X, dtype=FLOATS, reset=first)
-        if first:
-            self._set_sizes(X.shape[1])
+        self._set_sizes(X.shape[1])
+        if not first and self._n_atoms != self.components_.shape[0]:
+            raise ValueError(
+                f"n_components={self.n_components} asks for {self._n_atoms} atoms but the "
+                f"dictionary has {self.components_.shape[0]}: partial_fit cannot change their "
+                "number, call fit"
+            )
         state = self._continued_state(X, first)
         X = X.astype(self.components_.dtype, copy=False) if not first else X
         batch_size = self._batch_size(X.shape[0])
         rate = self._learning_rate(X.shape[1])
+        # A step that fails leaves the state half changed: the next call starts from the attributes.
+        self._partial_state = None
         with single_threaded_blas:
             for start in range(0, X.shape[0], batch_size):
                 self._learn_batch(X[start : start + batch_size], state, rate)
@@ -348,6 +357,7 @@ class MiniBatchDictionary(Dictionary):
         batch /= batch.dtype.type(state.scale)
         loss, n_resets = self._step(batch, state, learning_rate)
         if not np.isfinite(loss):
+            state.diverged = True
             raise ValueError(
                 f"training diverged at step {state.n_steps + 1}: the loss is {loss}. Lower "
                 f"learning_rate (it is {learning_rate:.3g}) or rescale X"
@@ -377,7 +387,11 @@ class MiniBatchDictionary(Dictionary):
         """Most non-zeros of a code in `transform`."""
         if self.transform_n_nonzero_coefs is None:
             return self._n_nonzero_coefs
-        return clip_n_nonzero_coefs(int(self.transform_n_nonzero_coefs), self.components_.shape[0])
+        return clip_n_nonzero_coefs(
+            int(self.transform_n_nonzero_coefs),
+            self.components_.shape[0],
+            name="transform_n_nonzero_coefs",
+        )
 
 
 def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray]:
@@ -394,9 +408,24 @@ def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarr
 
 
 def _row_scale(sample):
-    """Root mean square length of the rows that are not zero; 1 if all are."""
-    lengths = np.linalg.norm(np.asarray(sample, dtype=np.float64), axis=1)
-    largest = lengths.max(initial=0.0)
+    """Typical distance of the rows from their centre: neither an offset nor one row moves it.
+
+    The median length about the featurewise median. Where most rows are equal, the median length
+    of the rows that are not zero; 1 if all are.
+    """
+    sample = np.asarray(sample, dtype=np.float64)
+    centre = np.median(sample[:: max(1, sample.shape[0] // 4096)], axis=0)
+    for origin in (centre, 0.0):
+        scale = _median_length(sample - origin)
+        if scale > 0 and np.isfinite(scale):
+            return scale
+    return 1.0
+
+
+def _median_length(rows):
+    """Median length of the rows that are not zero, without overflow; 0 if all are."""
+    largest = np.abs(rows).max(initial=0.0)
     if largest == 0 or not np.isfinite(largest):
-        return 1.0
-    return float(largest * np.sqrt(np.mean((lengths[lengths > 0] / largest) ** 2)))
+        return float(largest)
+    lengths = np.linalg.norm(rows / largest, axis=1)
+    return float(largest * np.median(lengths[lengths > 0]))

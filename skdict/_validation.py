@@ -107,6 +107,8 @@ def check_control(control, n_samples: int, *, minimum: int = 2) -> np.ndarray:
             f"control must have one entry per row of X: got {mask.shape[0]} entries for "
             f"{n_samples} rows"
         )
+    if mask.dtype == object and all(isinstance(entry, (bool, np.bool_)) for entry in mask):
+        mask = mask.astype(bool)
     if mask.dtype != np.bool_:
         raise ValueError(
             f"control must be a boolean mask, got dtype {mask.dtype}; "
@@ -150,7 +152,9 @@ def check_real(name: str, value, low: float, high: float, *, open_low: bool = Fa
         raise ValueError(f"{name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
 
 
-def clip_n_nonzero_coefs(n_nonzero_coefs: int, n_atoms: int) -> int:
+def clip_n_nonzero_coefs(
+    n_nonzero_coefs: int, n_atoms: int, *, name: str = "n_nonzero_coefs"
+) -> int:
     """Clip the number of non-zeros to the number of atoms, with a warning.
 
     A grid search over sparsity should not crash because one candidate is too large.
@@ -158,7 +162,7 @@ def clip_n_nonzero_coefs(n_nonzero_coefs: int, n_atoms: int) -> int:
     if n_nonzero_coefs <= n_atoms:
         return n_nonzero_coefs
     warnings.warn(
-        f"n_nonzero_coefs={n_nonzero_coefs} is larger than the number of atoms {n_atoms} "
+        f"{name}={n_nonzero_coefs} is larger than the number of atoms {n_atoms} "
         f"and is clipped to {n_atoms}",
         UserWarning,
         stacklevel=3,

@@ -49,8 +49,9 @@ class ControlPCAWhitener(SkdictTransformer):
     epsilon : float or "auto", default="auto"
         Regularisation relative to the largest eigenvalue. ``0.0`` is the full whitening of
         the paper, which names no regularisation; directions with an eigenvalue of at most
-        ``n eps lambda_max`` (``eps`` the machine precision, ``n`` the larger side of the control
-        matrix) are then dropped. A positive value keeps all directions and damps the weak ones.
+        ``n eps lambda_max`` (``eps`` the precision of float64, ``n`` the larger side of the
+        control matrix), or within the rounding of the data (float32 far from zero), are then
+        dropped. A positive value keeps all directions and damps the weak ones.
         ``"auto"`` departs from the paper: it takes the knee of the spectrum, see Notes.
 
     Attributes
@@ -153,6 +154,7 @@ class ControlPCAWhitener(SkdictTransformer):
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         rows = self._control_rows(X, control, minimum=1 if control is None else 2)
         self._moments = _moments(X, rows)
+        self._resolution = np.finfo(X.dtype).eps
         self._solve()
         return self
 
@@ -180,6 +182,8 @@ class ControlPCAWhitener(SkdictTransformer):
         rows = self._control_rows(X, control, minimum=0)
         batch = _moments(X, rows)
         self._moments = batch if first else _merge(self._moments, batch)
+        resolution = np.finfo(X.dtype).eps
+        self._resolution = resolution if first else max(resolution, self._resolution)
         if self._moments[0] >= 2:
             self._solve()
         else:
@@ -300,8 +304,10 @@ class ControlPCAWhitener(SkdictTransformer):
         n_features = mean.shape[0]
         covariance = scatter / max(n_control - 1, 1)
         deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        if not np.isfinite(covariance).all():
+            raise ValueError("the covariance of the controls overflows float64: rescale X")
         # A feature constant among controls keeps rounding noise of about eps |mean|.
-        constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        constant = deviation <= 2 * self._resolution * np.abs(mean)
         deviation[constant] = 0.0
         covariance[constant, :] = 0.0
         covariance[:, constant] = 0.0
@@ -317,7 +323,9 @@ class ControlPCAWhitener(SkdictTransformer):
         if self.method.endswith("-cor"):
             scale = np.divide(1.0, deviation, out=np.zeros(n_features), where=deviation > 0)
             covariance = covariance * scale * scale[:, None]
-        self._set_whitening(covariance, scale, n_control)
+        # What rounding of the data contributes to the variance along any direction.
+        rounding = self._resolution**2 * np.sum((mean**2 + deviation**2) * scale**2)
+        self._set_whitening(covariance, scale, n_control, rounding)
 
     def _set_center(self, deviation):
         self.epsilon_ = 0.0
@@ -325,7 +333,7 @@ class ControlPCAWhitener(SkdictTransformer):
         self.components_ = np.eye(self.mean_.shape[0])
         self._inverse = self.components_
 
-    def _set_whitening(self, covariance, scale, n_control):
+    def _set_whitening(self, covariance, scale, n_control, rounding):
         n_features = covariance.shape[0]
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
@@ -334,7 +342,7 @@ class ControlPCAWhitener(SkdictTransformer):
         vectors = vectors * np.where(vectors[largest, np.arange(n_features)] < 0, -1.0, 1.0)
         top = values[0]
         size = max(n_control, n_features)
-        significant = values > size * np.finfo(np.float64).eps * top
+        significant = values > max(size * np.finfo(np.float64).eps * top, rounding)
         if n_control <= n_features:
             significant[max(n_control - 1, 0) :] = False
         self.epsilon_ = self._resolve_epsilon(values[significant])
@@ -342,6 +350,13 @@ class ControlPCAWhitener(SkdictTransformer):
         floor = values[:kept] + self.epsilon_ * top
         if top == 0.0:  # no variance among controls at all: only centring is possible
             floor = np.ones(kept)
+            if n_control > 1:
+                warnings.warn(
+                    f"the {n_control} control samples do not vary: there is nothing to whiten, "
+                    "rows are only centred (and 0 for the -cor methods)",
+                    UserWarning,
+                    stacklevel=4,
+                )
         self._warn_few_controls(n_control, n_features, kept)
         directions = vectors[:, :kept]
         self.explained_variance_ = values[:kept].copy()
@@ -376,7 +391,8 @@ class ControlPCAWhitener(SkdictTransformer):
         return min(int(self.n_components), available)
 
     def _warn_few_controls(self, n_control, n_features, kept):
-        if n_control < 2 or n_control >= 2 * kept:
+        undetermined = self.n_components is None and n_control <= n_features
+        if n_control < 2 or (n_control >= 2 * kept and not undetermined):
             return
         advice = (
             "use epsilon='auto' or fewer n_components"

@@ -11,6 +11,7 @@ ESTIMATORS = [
     ControlPCAWhitener(),
     ControlPCAWhitener(method="zca-cor", epsilon=0.0),
     ICFLDictionary(max_steps=20),
+    ICFLDictionary(solver="online", max_steps=20),
     TopKSAE(max_steps=20),
 ]
 
@@ -30,6 +31,7 @@ EXTRA_CHECKS = [
 pytestmark = pytest.mark.filterwarnings(
     "ignore:control=None:UserWarning",
     "ignore:.*whitening overfits:UserWarning",
+    "ignore:.*control samples do not vary:UserWarning",
     "ignore:X (does not have|has) .*feature names:UserWarning",
 )
 

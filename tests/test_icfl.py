@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 import skdict._base
 from skdict import ICFLDictionary, sparse_encode
@@ -20,6 +21,11 @@ from tests.reference import icfl_code, unit_rows
 @pytest.fixture(scope="module")
 def fitted(planted):
     return ICFLDictionary(48, n_nonzero_coefs=3, atoms_per_step=2, random_state=0).fit(planted.data)
+
+
+@pytest.fixture(scope="module")
+def online(fitted, planted):
+    return clone(fitted).set_params(solver="online").fit(planted.data)
 
 
 def test_recovers_planted_atoms(planted, fitted):
@@ -47,6 +53,106 @@ def test_recovers_eightfold_superposition_with_defaults():
     )
     dictionary = ICFLDictionary(256, n_nonzero_coefs=4, random_state=0).fit(data.data)
     assert dictionary_recovery(data.components, dictionary.components_).recovered >= 0.99
+
+
+class TestOnline:
+    """The online solver: the same dictionary in fewer steps."""
+
+    def test_recovers_planted_atoms(self, planted, online):
+        assert dictionary_recovery(planted.components, online.components_).recovered >= 0.9
+        assert online.score(planted.data) > 0.9
+        np.testing.assert_allclose(np.linalg.norm(online.components_, axis=1), 1, atol=1e-5)
+        assert online.history_["loss"][-1] < online.history_["loss"][0] / 2
+        assert np.linalg.norm(online.intercept_) < 0.5
+
+    @pytest.mark.parametrize("max_steps", [30, 100])
+    def test_recovers_no_fewer_than_adam_in_as_many_steps(self, planted, max_steps):
+        found = {}
+        for solver in ("adam", "online"):
+            models = [
+                ICFLDictionary(
+                    48, n_nonzero_coefs=3, solver=solver, max_steps=max_steps, random_state=seed
+                ).fit(planted.data)
+                for seed in range(3)
+            ]
+            found[solver] = np.mean(
+                [dictionary_recovery(planted.components, m.components_).recovered for m in models]
+            )
+        assert found["online"] >= found["adam"]
+        assert found["online"] > 0.5
+
+    @pytest.mark.slow
+    def test_recovers_eightfold_superposition_in_a_fifth_of_the_steps(self):
+        data = make_superposition(
+            n_samples=30_000, n_features=64, n_components=256, n_active=4, random_state=1
+        )
+        dictionary = ICFLDictionary(
+            256, n_nonzero_coefs=4, solver="online", max_steps=120, random_state=0
+        ).fit(data.data)
+        assert dictionary_recovery(data.components, dictionary.components_).recovered >= 0.98
+
+    def test_repeatable_at_any_number_of_threads(self, planted, online):
+        with threadpool_limits(limits=1, user_api="blas"):
+            again = clone(online).fit(planted.data)
+        np.testing.assert_array_equal(again.components_, online.components_)
+        np.testing.assert_array_equal(again.history_["loss"], online.history_["loss"])
+        # Neither statistics (48 x 48) nor a Gram matrix in the pickle.
+        assert len(pickle.dumps(online)) < 3 * online.components_.nbytes + 20_000
+
+    def test_float32_is_near_float64(self, planted, online):
+        """Supports part at near-ties, so only the quality is the same."""
+        X = planted.data.astype(np.float64)
+        double = clone(online).fit(X)
+        assert double.components_.dtype == np.float64
+        assert double.score(X) == pytest.approx(online.score(planted.data), abs=0.02)
+
+    def test_data_scale_only_scales_the_model(self, planted):
+        model = ICFLDictionary(
+            48, n_nonzero_coefs=3, max_steps=40, solver="online", reset_every=10, random_state=0
+        )
+        X = planted.data.astype(np.float64)
+        one, big = clone(model).fit(X), clone(model).fit(X * 2.0**20)
+        np.testing.assert_allclose(big.components_, one.components_, atol=1e-9)
+        np.testing.assert_allclose(big.history_["loss"], one.history_["loss"] * 2.0**40)
+
+    def test_clones_are_redrawn_and_learn_again(self, planted):
+        start = unit_rows(np.random.default_rng(0).normal(size=(48, 24)))
+        start[24:] = start[:24] + 1e-3
+        model = ICFLDictionary(
+            48, n_nonzero_coefs=3, init=start, reset_every=2, max_steps=60, solver="online",
+            random_state=0,
+        ).fit(planted.data)  # fmt: skip
+        assert model.history_["n_resets"].sum() >= 12
+        cosines = model.components_ @ model.components_.T - np.eye(48)
+        assert cosines.max() < 0.95
+        assert model.score(planted.data) > 0.8
+
+    def test_options(self, planted):
+        X = planted.data
+        base = ICFLDictionary(48, n_nonzero_coefs=3, max_steps=40, solver="online", random_state=0)
+        usual = clone(base).fit(X)
+        hoarder = clone(base).set_params(forgetting=0).fit(X)
+        assert usual.score(X) > hoarder.score(X)  # stale codes hold it back
+        free = clone(base).set_params(normalize_components=False).fit(X)
+        assert np.ptp(np.linalg.norm(free.components_, axis=1)) > 1e-3
+        assert free.score(X) > 0.7
+        assert not clone(base).set_params(fit_intercept=False).fit(X).intercept_.any()
+        for parameters in ({"solver": "lars"}, {"forgetting": -1.0}):
+            with pytest.raises(ValueError, match=next(iter(parameters))):
+                clone(base).set_params(**parameters).fit(X)
+
+    def test_degenerate_rows_and_more_atoms_than_samples(self):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(12, 5))
+        X[3] = 0
+        X[:, 2] = 1.0
+        model = ICFLDictionary(
+            40, n_nonzero_coefs=4, max_steps=150, solver="online", random_state=0
+        ).fit(X)
+        assert np.isfinite(model.components_).all()
+        assert model.score(X) > 0.9
+        zeros = ICFLDictionary(4, n_nonzero_coefs=2, max_steps=5, solver="online")
+        assert zeros.fit(np.zeros((6, 3))).transform(np.zeros((6, 3))).nnz == 0
 
 
 def test_codes_are_algorithm_1(planted, fitted):

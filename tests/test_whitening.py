@@ -99,6 +99,7 @@ def test_epsilon_zero_drops_dependent_directions():
     np.testing.assert_allclose(np.cov(whitener.transform(X)[control].T), np.eye(6), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*do not vary")
 def test_no_variance_at_all_is_centred():
     X = np.full((5, 3), 2.0)
     for epsilon in (0.0, "auto"):
@@ -254,3 +255,35 @@ def test_pickle():
     np.testing.assert_array_equal(copy.transform(X), whitener.transform(X))
     copy.partial_fit(X, control=control)
     assert copy.n_control_ == 2 * whitener.n_control_
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 50.0])
+@pytest.mark.parametrize("rank", [16, 48, 63])
+def test_rounding_of_float32_data_is_no_direction(offset, rank):
+    """Rank-deficient float32 controls far from zero: their rounding noise is not whitened."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, rank)) @ rng.normal(size=(rank, 64)) / np.sqrt(rank)
+    X = (X + offset).astype(np.float32)
+    control = np.ones(300, bool)
+    exact = ControlPCAWhitener(epsilon=0.0).fit(X, control=control)
+    assert exact.components_.shape[0] == rank
+    auto = ControlPCAWhitener().fit(X, control=control)
+    assert auto.epsilon_ > 1e-6
+    assert auto.transform(X).std(axis=0)[rank:].max(initial=0) < 0.1
+
+
+def test_few_controls_warn_however_few_directions_are_left():
+    X, control = sample(d=10, n_control=2)
+    with pytest.warns(UserWarning, match="whitening overfits"):
+        ControlPCAWhitener(epsilon=0.0).fit(X, control=control)
+    X[control] = 3.0
+    with pytest.warns(UserWarning, match="2 control samples do not vary"):
+        ControlPCAWhitener(3).fit(X, control=control)
+
+
+def test_masks_of_objects_and_overflow():
+    X, control = sample()
+    whitener = ControlPCAWhitener().fit(X, control=control.astype(object))
+    assert whitener.n_control_ == control.sum()
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="rescale X"):
+        ControlPCAWhitener().fit(X * 1e200, control=control)

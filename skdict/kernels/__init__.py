@@ -25,6 +25,13 @@ def get_kernels(device: str = "cpu") -> ModuleType:
     """
     if device != "cpu":
         raise ValueError(f"device must be 'cpu', got {device!r}")
-    from skdict.kernels import _cpu
+    try:
+        from skdict.kernels import _cpu
+    except RuntimeError as error:
+        # What numba raises where neither the package nor the home folder can be written to.
+        if "no locator available" not in str(error):
+            raise
+        from skdict.kernels._cache import import_with_cache_elsewhere
 
+        return import_with_cache_elsewhere("skdict.kernels._cpu")
     return _cpu

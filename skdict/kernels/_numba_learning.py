@@ -158,15 +158,20 @@ def accumulate_rows(
 ):
     """A <- decay A + scale Z^T Z and B <- decay B + scale Z^T X, for the atoms start:stop.
 
-    Atom by atom, so that the row of A that is scattered into stays in cache.
+    Atom by atom, so that the row of A that is scattered into stays in cache. What has decayed to
+    nothing becomes 0: processors are slow with subnormal numbers, and they would never leave.
     """
+    tiny = samples.dtype.type(1e-30)
+    zero = samples.dtype.type(0)
     n_features = samples.shape[1]
     n_atoms = second_moment.shape[1]
     for m in range(start, stop):
         for k in range(n_atoms):
-            second_moment[m, k] *= decay
+            past = decay * second_moment[m, k]
+            second_moment[m, k] = past if abs(past) > tiny else zero
         for f in range(n_features):
-            products[m, f] *= decay
+            past = decay * products[m, f]
+            products[m, f] = past if abs(past) > tiny else zero
         for q in range(column_pointer[m], column_pointer[m + 1]):
             w = scale * values[positions[q]]
             i = rows[q]
