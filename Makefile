@@ -20,13 +20,13 @@ export MPLBACKEND := Agg
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo     which concepts a sparse dictionary finds in Cell Painting profiles (about 3 minutes)"
+	@echo "make demo     which concepts a sparse dictionary finds in Cell Painting profiles (about 2 minutes)"
 	@echo "make test     the tests and every example of the docstrings and the user guide"
 	@echo "make lint     ruff, mypy, codespell, docstrings, import contracts"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make docs     the documentation, in docs/_build/html; runs the short examples"
 	@echo "make gallery  the same with the long examples"
-	@echo "make bench    the benchmarks"
+	@echo "make bench    the benchmarks, beside the opponents that can be installed (about 10 minutes)"
 	@echo "make clean    remove the environment and everything built"
 
 demo: $(VENV)/.plot,progress
@@ -53,8 +53,13 @@ docs: $(VENV)/.docs
 gallery: $(VENV)/.docs
 	SKDICT_GALLERY=all $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
 
-bench: $(VENV)/.plot,progress,io
+bench: $(VENV)/.opponents
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# What cannot be installed is listed and missing in the tables.
+$(VENV)/.opponents: $(VENV)/.plot,progress,io benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.install
+	@touch $@
 
 # One stamp per set of extras, so that a demo installs no test tools and nothing is installed twice.
 $(VENV)/.plot,progress $(VENV)/.plot,progress,io $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.created pyproject.toml .ci/constraints.txt

@@ -1,29 +1,98 @@
-"""Run the benchmarks and print one table each: ``python -m benchmarks [name ...]``."""
+"""Run the benchmarks, print their tables, and write results and picture."""
 
 import argparse
+import json
+from importlib import import_module
+from pathlib import Path
 
-from benchmarks import default_rules, planted_recovery, pursuit_speed
-from benchmarks.machine import describe_machine
+from benchmarks import goals, growth, plot, scale, side_by_side
+from benchmarks.machine import describe_machine, n_cores, read_bandwidth
+from benchmarks.race import print_section, timed
 
-BENCHMARKS = {
-    "planted_recovery": planted_recovery,
-    "default_rules": default_rules,
-    "pursuit_speed": pursuit_speed,
-}
+RACES = tuple(side_by_side.FULL)
+SPEED = (*RACES, "memory", "selectivity", "growth")
+# Modules with a function ``run``: minutes each, about the models rather than the machine, so that
+# they run only when named.
+QUALITY = ("planted_recovery", "default_rules", "solvers", "time_to_quality")
 
 
-def main():
-    """Run the benchmarks named on the command line, all by default."""
+def parse_arguments(arguments=None):
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
-    names = parser.parse_args().names or list(BENCHMARKS)
-    unknown = sorted(set(names) - set(BENCHMARKS))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"{', '.join(SPEED)} (all of these by default), {', '.join(QUALITY)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, under a minute")
+    parser.add_argument("--threads", type=int, default=n_cores(), help="threads of everyone")
+    parser.add_argument(
+        "--opponents",
+        nargs="*",
+        metavar="package",
+        help="packages to race against (default: all that are installed)",
+    )
+    parser.add_argument(
+        "--memory-rows", type=int, default=200_000, help="rows of the memory map of `memory`"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("build/benchmarks/results.json"),
+        help="results; sections that are there already and not run again are kept",
+    )
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - {*SPEED, *QUALITY})
     if unknown:
-        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    print(describe_machine())
-    for name in names:
-        print(f"\n== {name}: {BENCHMARKS[name].__doc__.splitlines()[0]}", flush=True)
-        BENCHMARKS[name].run()
+        parser.error(
+            f"unknown benchmark {', '.join(unknown)}; there are {', '.join((*SPEED, *QUALITY))}"
+        )
+    return options
+
+
+def run_one(name, options):
+    """Run and print one benchmark; its section, or None where it only prints."""
+    if name in RACES:
+        results = side_by_side.run(name, options)
+        print_section(name, results)
+    elif name == "memory":
+        results = scale.run_memory(options)
+        scale.print_memory(results)
+    elif name == "selectivity":
+        results = scale.run_selectivity(options)
+        scale.print_selectivity(results)
+    elif name == "growth":
+        results = growth.run(options)
+        growth.print_growth(results)
+    else:
+        module = import_module(f"benchmarks.{name}")
+        print(f"\n== {name}: {module.__doc__.splitlines()[0]}", flush=True)
+        module.run()
+        return None
+    return results
+
+
+def main(arguments=None):
+    """Run the benchmarks named on the command line, all of the speed by default."""
+    options = parse_arguments(arguments)
+    print(describe_machine(), flush=True)
+    results = json.loads(options.output.read_text()) if options.output.exists() else {}
+    bandwidth = read_bandwidth(options.threads, megabytes=64 if options.quick else 1024)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    for name in options.names or SPEED:
+        seconds, section_of_name = timed(lambda name=name: run_one(name, options))
+        print(f"({name} took {seconds:.0f} s)", flush=True)
+        if section_of_name is not None:
+            results[name] = section_of_name | {"bandwidth_gb_s": bandwidth}
+            options.output.write_text(json.dumps(results, indent=1) + "\n")
+    if results:
+        goals.print_goals(results)
+        picture = options.output.with_suffix(".png")
+        if plot.plot(results, picture):
+            print(f"\nWrote {options.output} and {picture}.")
+        else:
+            print(f"\nWrote {options.output}; no picture without matplotlib.")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from skdict.metrics import (
     reconstruction_cosine,
     selectivity_null,
 )
+from skdict.metrics._scorers import drop_passthrough
 
 __all__ = ["AtomUsageDisplay", "SelectivityDisplay", "SparsityReconstructionDisplay"]
 
@@ -52,7 +53,9 @@ def _legend(ax) -> None:
 
 def _split(estimator):
     """Return (steps before the dictionary or None, dictionary) of an estimator or pipeline."""
-    if not isinstance(estimator, Pipeline):
+    if isinstance(estimator, Pipeline):
+        estimator = drop_passthrough(estimator)
+    if not isinstance(estimator, Pipeline) or not len(estimator):
         return None, estimator
     return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
 
@@ -72,9 +75,12 @@ class SelectivityDisplay:
     labels : array-like of shape (n_labels,), default=None
         The labels, in the order of `best_selectivity`.
     held_out : array-like of float, shape (n_labels,), default=None
-        Selectivity on held-out rows of the component that was best on the training rows.
+        Selectivity on held-out rows of the component that was best on the training rows; NaN
+        for a label without held-out rows, which makes its curve shorter.
     null : array-like of float, shape (n_labels,), default=None
         Expected maximum over the components when labels are permuted.
+    kind : {"average", "maximum"}, default="average"
+        Which selectivity the numbers are, for the axis.
     name : str, default=None
         Name of the model, for the legend.
 
@@ -106,11 +112,13 @@ class SelectivityDisplay:
     array([0.5, 1. ])
     """
 
-    def __init__(self, best_selectivity, *, labels=None, held_out=None, null=None, name=None):
+    def __init__(self, best_selectivity, *, labels=None, held_out=None, null=None, kind="average",
+                 name=None):  # fmt: skip
         self.best_selectivity = best_selectivity
         self.labels = labels
         self.held_out = held_out
         self.null = null
+        self.kind = kind
         self.name = name
 
     @classmethod
@@ -190,7 +198,7 @@ class SelectivityDisplay:
         codes_test : {array-like, CSR} of shape (n_test, n_components), default=None
             Codes of held-out rows. ``None`` draws no held-out curve.
         y_test : array-like of shape (n_test,), default=None
-            Their labels.
+            Their labels; a label that is not among them has no held-out value (NaN).
         labels, kind, n_permutations, strata, random_state, name, ax, plot, **kwargs
             As in :meth:`from_estimator`.
 
@@ -207,15 +215,15 @@ class SelectivityDisplay:
         best = best_features(codes, y, kind=kind, labels=labels)
         held_out = null = None
         if codes_test is not None:
-            held_out = held_out_selectivity(
-                codes, y, codes_test, y_test, kind=kind, labels=best.labels
-            ).test_score
+            held_out = _held_out_scores(codes, y, codes_test, y_test, kind, best.labels)
         if n_permutations:
             null = selectivity_null(
                 codes, y, strata=strata, n_permutations=n_permutations, kind=kind,
                 labels=labels, random_state=random_state,
             ).expected_maximum  # fmt: skip
-        display = cls(best.score, labels=best.labels, held_out=held_out, null=null, name=name)
+        display = cls(
+            best.score, labels=best.labels, held_out=held_out, null=null, kind=kind, name=name
+        )
         return display.plot(ax=ax, **kwargs) if plot else display
 
     def plot(self, ax=None, *, name=None, held_out_kwargs=None, null_kwargs=None, **kwargs):
@@ -257,7 +265,7 @@ class SelectivityDisplay:
         ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=0)
         ax.set(
             xlabel="Labels, sorted by each curve's own values",
-            ylabel="Best average selectivity per label",
+            ylabel=f"Best {self.kind} selectivity per label",
         )
         _legend(ax)
         self.ax_, self.figure_ = ax, ax.figure
@@ -268,9 +276,22 @@ class SelectivityDisplay:
         """Draw `values` in descending order; nothing for None."""
         if values is None:
             return None
-        ordered = np.sort(np.asarray(values, dtype=float))[::-1]
+        ordered = -np.sort(-np.asarray(values, dtype=float))  # NaN comes last
         (line,) = ax.plot(np.arange(1, ordered.size + 1), ordered, **style)
         return line
+
+
+def _held_out_scores(codes, y, codes_test, y_test, kind, labels) -> np.ndarray:
+    """Held-out selectivity of each label; NaN for those that `y_test` does not hold."""
+    present = set(np.asarray(y_test).tolist())
+    held = np.array([label in present for label in labels.tolist()])
+    if not held.any():
+        raise ValueError("y_test must hold at least one of the labels to show, got none of them")
+    scores = np.full(labels.shape[0], np.nan)
+    scores[held] = held_out_selectivity(
+        codes, y, codes_test, y_test, kind=kind, labels=labels[held]
+    ).test_score
+    return scores
 
 
 def _join(name, what: str) -> str:

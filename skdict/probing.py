@@ -49,7 +49,8 @@ def probe_representations(
     ----------
     pipeline : Pipeline or transformer
         Unfitted; the last step is the dictionary, the steps before it prepare the embeddings.
-        It is fitted without `y`. None is allowed when only "raw" is probed.
+        A last step "passthrough" or None counts as not there. It is fitted without `y`. None is
+        allowed when only "raw" is probed.
     X : array-like or DataFrame, shape (n_samples, n_features)
         Embeddings, control rows included.
     y : array-like, shape (n_samples,)
@@ -171,6 +172,7 @@ def probe_representations(
     >>> bool((table["balanced_accuracy"] > table["chance"]).all())
     True
     """
+    pipeline = _drop_passthrough(pipeline)
     representations = _check_representations(representations, pipeline)
     Cs = _check_Cs(Cs)
     check_integer("max_iter", max_iter, 1)
@@ -203,6 +205,21 @@ def probe_representations(
 
 
 # ------------------------------------------------------------------------------ input checks
+
+
+def _drop_passthrough(pipeline):
+    """Return `pipeline` without trailing steps "passthrough" or None, which do nothing."""
+    if not isinstance(pipeline, Pipeline):
+        return pipeline
+    n_steps = len(pipeline.steps)
+    while n_steps and pipeline.steps[n_steps - 1][1] in (None, "passthrough"):
+        n_steps -= 1
+    if n_steps == 0:
+        raise ValueError(
+            "pipeline must have a step besides 'passthrough' as its dictionary, got "
+            f'{pipeline!r}; pass pipeline=None with representations=("raw",) to probe X alone'
+        )
+    return pipeline if n_steps == len(pipeline.steps) else pipeline[:n_steps]
 
 
 def _check_representations(representations, pipeline) -> tuple[str, ...]:

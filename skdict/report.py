@@ -331,8 +331,10 @@ def check_output_path(path) -> Path:
     Raises
     ------
     OSError
-        If the folder is missing or closed to writing, or the path is a folder.
+        If the path is empty or a folder, or its folder is missing or closed to writing.
     """
+    if not str(path):  # Path("") is the current folder
+        raise FileNotFoundError("the output path is empty; name a file, such as report.html")
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"the output path {str(path)!r} is a folder; name a file in it")

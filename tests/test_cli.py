@@ -1,9 +1,9 @@
 """The command line: exit codes, errors before the work, nothing lost after it."""
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,12 @@ def test_bad_output_is_refused_before_the_work(where, computed, tmp_path, capsys
     assert cli.main(["demo", "--output", str(tmp_path / where)]) == cli.USAGE
     assert not computed
     assert "output path" in capsys.readouterr().err
+
+
+def test_empty_output_is_refused_before_the_work(computed, capsys):
+    assert cli.main(["demo", "--output", ""]) == cli.USAGE
+    assert not computed
+    assert "the output path is empty" in capsys.readouterr().err
 
 
 def test_missing_matplotlib_is_reported_before_the_work(computed, tmp_path, monkeypatch, capsys):
@@ -132,11 +138,12 @@ def test_interrupted_in_a_terminal(tmp_path):
     output = tmp_path / "page.html"
     command = [sys.executable, "-m", "skdict.cli", "demo", "--output", str(output)]
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        command, bufsize=0, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
-        time.sleep(15)
-        import os
-
+        # The first count of finished work: the workers are busy with the rest. A process that
+        # ends without it ends the loop, and the exit code tells.
+        working = any(b" done after " in line for line in process.stderr)
+        assert working, process.wait(timeout=60)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
         _, errors = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED

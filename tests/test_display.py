@@ -58,10 +58,31 @@ def test_selectivity_held_out_and_null(codes):
     assert np.array_equal(display.labels, ["c", "a"])
     assert np.array_equal(display.held_out, expected.test_score)
     assert np.array_equal(drawn(display.held_out_line_), np.sort(expected.test_score)[::-1])
-    assert display.null.shape == (2,)
     assert (display.null > 0).all()  # the best of ten components is above zero by chance
     names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert names == ["model", "model, held out", "model, labels permuted"]
+
+
+def test_a_label_without_held_out_rows_is_a_gap(codes):
+    Z, y = codes
+    test = np.flatnonzero(y != "b")
+    display = SelectivityDisplay.from_codes(Z, y, codes_test=Z[test], y_test=y[test])
+    expected = held_out_selectivity(Z, y, Z[test], y[test], labels=["a", "c"]).test_score
+    assert np.array_equal(display.labels, ["a", "b", "c"])
+    assert np.isnan(display.held_out[1])
+    assert np.array_equal(display.held_out[[0, 2]], expected)
+    # Sorted as ever, the gap at the end.
+    heights = drawn(display.held_out_line_)
+    assert np.array_equal(heights[:2], np.sort(expected)[::-1]) and np.isnan(heights[2])
+    with pytest.raises(ValueError, match="y_test must hold at least one of the labels"):
+        SelectivityDisplay.from_codes(Z, y, codes_test=Z, y_test=np.repeat(["x", "z"], 30))
+
+
+@pytest.mark.parametrize("kind", ["average", "maximum"])
+def test_selectivity_axis_names_the_kind(codes, kind):
+    display = SelectivityDisplay.from_codes(*codes, kind=kind)
+    assert display.kind == kind
+    assert display.ax_.get_ylabel() == f"Best {kind} selectivity per label"
 
 
 def test_selectivity_needs_codes_and_labels_of_held_out_rows(codes):
@@ -95,6 +116,10 @@ def test_selectivity_from_estimator_uses_the_pipeline(rng):
     expected = selectivity_scores(pipeline.transform(X), y).max(axis=1)
     assert np.array_equal(display.best_selectivity, expected)
     assert display.name == "LargestValuesSelector"
+    idle = make_pipeline(*(step for _, step in pipeline.steps), "passthrough")
+    again = SelectivityDisplay.from_estimator(idle, X, y, plot=False)
+    assert np.array_equal(again.best_selectivity, expected)
+    assert again.name == "LargestValuesSelector"
 
 
 def test_sparsity_curve_of_one_dictionary(planted):

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
 
 from skdict import ControlPCAWhitener, ICFLDictionary
@@ -304,6 +304,19 @@ def test_errors_name_the_parameter(data):
         run(cv=[(np.arange(10), np.arange(10, 20))])
     with pytest.raises(ValueError, match="no inverse_transform"):
         run(Recorder(), representations=("reconstruction",))
+
+
+@pytest.mark.parametrize("idle", ["passthrough", None])
+def test_a_last_step_that_does_nothing_is_passed_over(data, idle):
+    options = {"groups": data["plate"], "cv": GroupKFold(3), "control": data["control"], "Cs": 0.1}
+    expected = probe_representations(pipeline(), data["X"], data["y"], **options)
+    longer = Pipeline([*pipeline().steps, ("off", idle)])
+    table = probe_representations(longer, data["X"], data["y"], **options)
+    assert table.keys() == expected.keys()
+    for name, column in expected.items():
+        np.testing.assert_array_equal(table[name], column)
+    with pytest.raises(ValueError, match="a step besides 'passthrough'"):
+        probe_representations(Pipeline([("off", idle)]), data["X"], data["y"], **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*control samples for.*whitened directions:UserWarning")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 
 import numpy as np
 
 from skdict._validation import import_optional
 from skdict.datasets._tables import shorten
+
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
 
 
 def control_mask(metadata, control, prefixes) -> np.ndarray:
@@ -84,16 +88,39 @@ def _matches(column, values) -> np.ndarray:
         elif numeric:
             mask |= (column == _as_number(value)).to_numpy(dtype=bool, na_value=False)
         else:
-            mask |= (column.map(str) == str(value)).to_numpy(dtype=bool) & present
+            equal = _equal_number if _is_number(value) else _equal_text
+            mask |= np.array([equal(v, value) for v in column], dtype=bool) & present
     return mask
 
 
 def _as_number(value):
-    """Return "0" as 0.0: the file may hold the text "0" that reading made a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    """Return "0" as 0: the file may hold the text "0" that reading made a number."""
+    for kind in (int, float):  # int first: a float does not hold long identifiers
+        try:
+            return kind(value) if isinstance(value, str) else value
+        except ValueError:
+            continue
+    return value
+
+
+def _is_number(value) -> bool:
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _equal_text(entry, value) -> bool:
+    return str(entry) == str(value)
+
+
+def _equal_number(entry, value) -> bool:
+    """Return whether an entry of a text column writes a number: 0.0 is meant by "0" and "0.0".
+
+    Plain decimals only: "0012" and "1E5" are codes.
+    """
+    text = str(entry)
+    return text == str(value) or (
+        _PLAIN_NUMBER.fullmatch(text) is not None and Decimal(text) == Decimal(str(value))
+    )
 
 
 def _from_query(metadata, query) -> np.ndarray:

@@ -37,6 +37,10 @@ def read_profiles(
     has to be numeric. Whatever is changed is counted in ``report`` and warned of; nothing else
     is. Rows are never reordered.
 
+    In text files, only the empty text is a missing metadata entry ("NA" and "None" are kept), and
+    a metadata column becomes numbers only if each text is how Python writes its number:
+    "0012", "1E5", and integers beside empty entries stay text.
+
     Parameters
     ----------
     path : path, DataFrame, or list of these
@@ -55,7 +59,8 @@ def read_profiles(
         raise. The rows of `control` are counted after dropping.
     max_missing : float, default=0.05
         A feature with a larger share of missing values is dropped before rows are dropped or
-        medians taken. Feature selection per plate makes such features.
+        medians taken. Feature selection per plate makes such features. A feature without any
+        value is always dropped.
     clip : float or None, default=None
         Clip values beyond this robust z: the distance to the median of the feature in units of
         1.4826 median absolute deviations (of the mean absolute deviation, times 1.2533, where
@@ -211,12 +216,20 @@ def _check_numeric(table, features, source) -> None:
         and not table[c].isna().all()
     ]
     if wrong:
-        example = table[wrong[0]].dropna().iloc[0]
+        example = _first_non_number(table[wrong[0]])
         raise ValueError(
             f"{source} has features that are not numeric: {shorten(wrong)} "
             f"({wrong[0]} holds {example!r}); if they are metadata, name them in "
             "metadata_columns=, otherwise convert or remove them"
         )
+
+
+def _first_non_number(column):
+    """Return the first value that is not a number, else (text that is one) the first value."""
+    pandas = import_optional("pandas", extra="io")
+    present = column.dropna()
+    wrong = pandas.to_numeric(present.astype(str), errors="coerce").isna().to_numpy()
+    return present[wrong].iloc[0] if wrong.any() else present.iloc[0]
 
 
 def _stack(parts, report):
@@ -236,8 +249,27 @@ def _stack(parts, report):
     data = np.concatenate(
         [part[0][names].to_numpy(dtype=np.float64, na_value=np.nan) for part in parts]
     )
-    metadata = pandas.concat([part[1] for part in parts], ignore_index=True)
+    metadata = pandas.concat(_same_types([part[1] for part in parts]), ignore_index=True)
     return data, np.array(names, dtype=str), metadata
+
+
+def _same_types(tables):
+    """Return metadata tables with integers as text where another table has none or no numbers.
+
+    Under each other they would become floats: 101 would be 101.0, and long numbers would merge.
+    """
+    types = import_optional("pandas", extra="io").api.types
+    result = []
+    for table in tables:
+        integers = [c for c in table.columns if types.is_integer_dtype(table[c])]
+        as_text = [
+            c
+            for c in integers
+            if not all(c in t.columns and types.is_numeric_dtype(t[c]) for t in tables)
+        ]
+        texts = {c: table[c].astype(object).map(str, na_action="ignore") for c in as_text}
+        result.append(table.assign(**texts))
+    return result
 
 
 def _treat_missing(data, names, missing, max_missing, report):
@@ -268,7 +300,7 @@ def _treat_missing(data, names, missing, max_missing, report):
             "'drop_features', 'drop_rows', 'impute_median'"
         )
     limit = 0 if missing == "drop_features" else max_missing * len(data)
-    good = per_feature <= limit
+    good = (per_feature <= limit) & (per_feature < len(data))  # a median needs a value
     data, absent = data[:, good], absent[:, good]
     report["features_dropped"] = names[~good].tolist()
     names = names[good]
@@ -327,8 +359,10 @@ def _plain(column) -> np.ndarray:
     types = import_optional("pandas", extra="io").api.types
     if types.is_bool_dtype(column) and not column.isna().any():
         return column.to_numpy(dtype=bool)
-    if types.is_integer_dtype(column) and not column.isna().any():
+    integer = types.is_integer_dtype(column)
+    if integer and not column.isna().any():
         return column.to_numpy(dtype=np.int64)
-    if types.is_numeric_dtype(column) and not types.is_bool_dtype(column):
+    # integers with a missing entry: text, because as floats long ones would merge
+    if types.is_numeric_dtype(column) and not integer and not types.is_bool_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.array(["" if absent else str(v) for v, absent in zip(column, column.isna())])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
+import math
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from skdict._validation import import_optional
 
@@ -20,6 +23,13 @@ _PARQUET = (".parquet", ".pq")
 # Columns by which CellProfiler and CytoTable number images and objects. They are integers, so
 # nothing but their names tells them from features.
 COUNTERS = frozenset({"ImageNumber", "ObjectNumber", "TableNumber"})
+
+# Texts that mean a missing number: what pandas.read_csv takes for one by default. In metadata
+# only the empty text is missing, because "None" and "NA" may be names of compounds or genes.
+_MISSING_NUMBERS = (
+    *("", " ", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"),
+    *("1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 
 
 def is_metadata(name: str, prefixes: Sequence[str], extra: Sequence[str]) -> bool:
@@ -47,7 +57,8 @@ def read_tables(path, prefixes, extra) -> tuple[list, list[str]]:
     names : list of str
     """
     pandas = import_optional("pandas", extra="io")
-    items = [path] if isinstance(path, (str, os.PathLike, pandas.DataFrame)) else list(path)
+    single = isinstance(path, (str, os.PathLike, pandas.DataFrame)) or not np.iterable(path)
+    items = [path] if single or _remedy(path) else list(path)
     if not items:
         raise ValueError("path must name at least one file, got an empty list")
     tables, names = [], []
@@ -60,7 +71,8 @@ def read_tables(path, prefixes, extra) -> tuple[list, list[str]]:
             table = _read_file(Path(item), prefixes, extra)
         else:
             raise TypeError(
-                f"path must be a file name, a DataFrame, or a list of these, got {type(item)}"
+                "path must be a file name, a DataFrame, or a list of these (DataFrame of pandas), "
+                f"got {type(item).__module__}.{type(item).__qualname__}{_remedy(item)}"
             )
         _check_unique(list(table.columns), name)
         if len(table) == 0:
@@ -68,6 +80,13 @@ def read_tables(path, prefixes, extra) -> tuple[list, list[str]]:
         tables.append(table.reset_index(drop=True))
         names.append(name)
     return tables, names
+
+
+def _remedy(item) -> str:
+    """Return how to convert the table of another library, or "" if it is none."""
+    if hasattr(item, "to_pandas"):
+        return "; convert it with .to_pandas()"
+    return "; convert it with .collect().to_pandas()" if hasattr(item, "collect") else ""
 
 
 def _read_file(path: Path, prefixes, extra):
@@ -94,11 +113,20 @@ def _read_file(path: Path, prefixes, extra):
         header = _csv_header(path, separator)
     if not header:
         raise ValueError(f"{path} is empty: it has no header")
+    _check_separator(header, separator, path)
     _check_unique([name for name in header if name], str(path))
     # As text first: "0012" is a barcode and must not become 12.
     text = {name: str for name in header if is_metadata(name, prefixes, extra)}
+    absent = {name: [""] if name in text else list(_MISSING_NUMBERS) for name in header}
     with _readable(path, "CSV"):
-        table = pandas.read_csv(path, sep=separator, dtype=text, low_memory=False)
+        table = pandas.read_csv(
+            path,
+            sep=separator,
+            dtype=text,
+            keep_default_na=False,
+            na_values=absent,
+            low_memory=False,
+        )
     for name in text:
         table[name] = _numbers_if_lossless(table[name])
     return table
@@ -123,16 +151,47 @@ def _csv_header(path: Path, separator: str) -> list[str]:
         return next(csv.reader(file, delimiter=separator), [])
 
 
+def _check_separator(header: list[str], separator: str, path: Path) -> None:
+    """Raise if the only column holds another separator: one column is never a profile table."""
+    other = next((s for s in ",;\t|" if s != separator and s in header[0]), None)
+    if len(header) == 1 and other is not None:
+        raise ValueError(
+            f"{path} has one column, {header[0][:60]!r}, when split at {separator!r}; its "
+            f"separator seems to be {other!r}: write it with {separator!r}, or pass "
+            f"pandas.read_csv(path, sep={other!r})"
+        )
+
+
 def _numbers_if_lossless(column):
-    """Return a text column as numbers if every value is one and none has a leading zero."""
-    pandas = import_optional("pandas", extra="io")
-    present = column.dropna()
-    if present.empty or present.str.match(r"^[+-]?0\d").any():
+    """Return a text column as numbers if every text is how Python writes its number.
+
+    So no two texts become one number, and none changes: not "1E5", "0012", "1.50" or "inf".
+    Integers beside an empty entry stay text, because as floats they would be other texts and,
+    from 2**53 on, other numbers.
+    """
+    texts = column.dropna().unique()
+    if len(texts) == 0:
         return column
-    try:
-        return pandas.to_numeric(column)
-    except (ValueError, TypeError):
-        return column
+    for kind, dtype in ((int, "int64"), (float, "float64")):
+        numbers = _exact_numbers(texts, kind)
+        if numbers is not None and not (kind is int and column.isna().any()):
+            return column.map(numbers).astype(dtype)
+    return column
+
+
+def _exact_numbers(texts, kind: type[int] | type[float]) -> dict[str, int | float] | None:
+    """Return the number of each text, or None if one is not exactly how it is written."""
+    numbers: dict[str, int | float] = {}
+    for text in texts:
+        try:
+            number = kind(text)
+        except ValueError:
+            return None
+        fits = -(2**63) <= number < 2**63 if kind is int else math.isfinite(number)
+        if not fits or str(number) != text:
+            return None
+        numbers[text] = number
+    return numbers
 
 
 def _check_unique(columns: list[str], name: str) -> None:

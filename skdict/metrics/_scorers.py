@@ -13,11 +13,35 @@ from skdict.metrics._labels import encode_labels
 from skdict.metrics._selectivity import check_kind, selectivity_scores
 
 
+def drop_passthrough(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline without trailing steps that are "passthrough" or None.
+
+    Such a step does nothing; the last one that does something comes before it.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted or not; it is not changed.
+
+    Returns
+    -------
+    Pipeline
+        The same steps up to the last that acts; empty if none does.
+    """
+    n_steps = len(pipeline.steps)
+    while n_steps and pipeline.steps[n_steps - 1][1] in (None, "passthrough"):
+        n_steps -= 1
+    return pipeline if n_steps == len(pipeline.steps) else pipeline[:n_steps]
+
+
 def _transform(estimator, X):
     """Codes of X: what reaches the predictor, or comes out of the transformer."""
     if hasattr(estimator, "best_estimator_"):
         return _transform(estimator.best_estimator_, X)
     if isinstance(estimator, Pipeline):
+        if not len(drop_passthrough(estimator)):
+            raise TypeError(f"estimator has no step besides 'passthrough': {estimator!r}")
+        estimator = drop_passthrough(estimator)
         last = estimator.steps[-1][1]
         searched = hasattr(last, "best_estimator_")
         if isinstance(last, Pipeline) or searched:
@@ -40,7 +64,8 @@ class SelectivityScorer:
 
     Called as ``scorer(estimator, X, y)`` with a fitted transformer, a pipeline of
     transformers, or a pipeline that ends in a classifier or regressor; of the last it scores
-    what reaches the predictor, ``pipeline[:-1]``. A fitted search is scored through its
+    what reaches the predictor, ``pipeline[:-1]``; a last step "passthrough" or None counts as
+    not there. A fitted search is scored through its
     ``best_estimator_``. Works as ``scoring=`` of ``cross_validate`` and ``GridSearchCV``, alone
     or in a dict, with metadata routing on or off: it needs only `y`, which unsupervised steps
     ignore.

@@ -1,4 +1,7 @@
-"""Selectivity: how exclusively a component is active for one label (paper 1, section 1.7)."""
+"""Selectivity: how exclusively a component is active for one label.
+
+Donhauser et al., ICML 2025, section 4.3, Table 2 and Fig. 8.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,17 @@ def scores_from_counts(counts, n_per_label, *, kind: str, reference: str) -> np.
     share -= first
     share[top, columns] = first - second
     return share
+
+
+def _read(codes, y, active, suffix=""):
+    """Pattern of the active codes, distinct labels and label index of each sample.
+
+    Errors name the parameters ``codes`` and ``y`` with `suffix` behind them.
+    """
+    pattern = active_pattern(codes, active, f"codes{suffix}")
+    classes, index = encode_labels(y, pattern.shape[0], f"y{suffix}")
+    check_two_labels(classes, f"y{suffix}")
+    return pattern, classes, index
 
 
 def selectivity_scores(
@@ -135,9 +149,7 @@ def selectivity_scores(
     array([[-0.5,  0. ]])
     """
     check_kind(kind, reference)
-    pattern = active_pattern(codes, active)
-    classes, index = encode_labels(y, pattern.shape[0])
-    check_two_labels(classes)
+    pattern, classes, index = _read(codes, y, active)
     rows = locate_labels(labels, classes)
     counts = label_counts(pattern, index, classes.shape[0])
     scores = scores_from_counts(counts, np.bincount(index), kind=kind, reference=reference)
@@ -271,9 +283,7 @@ def best_features(
     (array([0, 1]), array([1. , 0.5]))
     """
     check_kind(kind, reference)
-    pattern = active_pattern(codes, active)
-    classes, index = encode_labels(y, pattern.shape[0])
-    check_two_labels(classes)
+    pattern, classes, index = _read(codes, y, active)
     rows = locate_labels(labels, classes)
     counts = label_counts(pattern, index, classes.shape[0])
     sizes = np.bincount(index)
@@ -347,9 +357,7 @@ def best_labels(
     (['a', 'b'], [1.0, 0.5])
     """
     check_kind(kind, reference)
-    pattern = active_pattern(codes, active)
-    classes, index = encode_labels(y, pattern.shape[0])
-    check_two_labels(classes)
+    pattern, classes, index = _read(codes, y, active)
     rows = locate_labels(labels, classes)
     counts = label_counts(pattern, index, classes.shape[0])
     scores = scores_from_counts(counts, np.bincount(index), kind=kind, reference=reference)[rows]
@@ -433,18 +441,27 @@ def held_out_selectivity(
     >>> held_out.train_score, held_out.test_score
     (array([1. , 0.5]), array([0.5, 0.5]))
     """
-    if labels is None:
-        labels = np.intersect1d(np.unique(np.asarray(y_train)), np.unique(np.asarray(y_test)))
-        if labels.shape[0] == 0:
-            raise ValueError("y_train and y_test have no label in common")
-    options = {"kind": kind, "reference": reference, "active": active, "labels": labels}
-    train = selectivity_scores(codes_train, y_train, **options)
-    test = selectivity_scores(codes_test, y_test, **options)
-    if train.shape[1] != test.shape[1]:
+    check_kind(kind, reference)
+    read = [
+        _read(codes_train, y_train, active, "_train"),
+        _read(codes_test, y_test, active, "_test"),
+    ]
+    if read[0][0].shape[1] != read[1][0].shape[1]:
         raise ValueError(
             "codes_train and codes_test must have the same number of components, "
-            f"got {train.shape[1]} and {test.shape[1]}"
+            f"got {read[0][0].shape[1]} and {read[1][0].shape[1]}"
         )
+    if labels is None:
+        labels = np.intersect1d(read[0][1], read[1][1])
+        if labels.shape[0] == 0:
+            raise ValueError("y_train and y_test have no label in common")
+    found = []
+    for (pattern, classes, index), name in zip(read, ("y_train", "y_test"), strict=True):
+        rows = locate_labels(labels, classes, name)
+        counts = label_counts(pattern, index, classes.shape[0])
+        sizes = np.bincount(index)
+        found.append(scores_from_counts(counts, sizes, kind=kind, reference=reference)[rows])
+    train, test = found
     feature = train.argmax(axis=1)
     rows = np.arange(feature.shape[0])
     return _table(

@@ -1,4 +1,4 @@
-"""How often the components of a dictionary are used (paper 1, Table 1)."""
+"""How often the components of a dictionary are used (Donhauser et al., ICML 2025, Table 1)."""
 
 from __future__ import annotations
 

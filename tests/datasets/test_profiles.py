@@ -475,3 +475,138 @@ def test_without_the_extra(tmp_path, monkeypatch, absent):
     monkeypatch.setitem(sys.modules, absent, None)
     with pytest.raises(ImportError, match=rf'{absent} is needed.*pip install "skdict\[io\]"'):
         read_profiles(path, control=DMSO)
+
+
+# -- text files: nothing of the metadata changes
+
+
+def write_text(path, name, values):
+    """Write a CSV file with one more metadata column, given as text, and a feature."""
+    rows = [f"w{i},{value},{i}.5" for i, value in enumerate(values)]
+    path.write_text("\n".join([f"Metadata_Well,{name},Cells_a", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["None", "null", "NA", "nan", "", "drug"],
+        ["None", "null", "NA"],
+        ["12345678901234567", "12345678901234568", ""],
+        ["9223372036854775808", "9223372036854775809"],  # beyond int64
+        ["1E5", "100000", "1e5"],
+        ["inf", "1.5"],
+        ["nan", "1.5"],
+        ["101", "102", ""],
+        ["0012", "12"],
+        ["1.50", "1.5"],
+        ["0", "2.5"],
+        ["+1", "1"],
+    ],
+    ids="-".join,
+)
+def test_metadata_text_is_kept(tmp_path, values):
+    path = write_text(tmp_path / "plate.csv", "Metadata_x", values)
+    profiles = read_profiles(path, control=None)
+    assert profiles.metadata["Metadata_x"].tolist() == values
+    expected = {"Metadata_x": values.count("")} if "" in values else {}
+    assert profiles.report["metadata_missing"] == expected
+    assert profiles.report["changes"] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (["12345678901234567", "12345678901234568", "-3"], np.int64),
+        (["0.0", "2.5", "1e-05"], np.float64),
+        (["0.5", "", "2.5"], np.float64),
+    ],
+)
+def test_metadata_numbers_that_lose_nothing(tmp_path, values, dtype):
+    path = write_text(tmp_path / "plate.csv", "Metadata_x", values)
+    column = read_profiles(path, control=None).metadata["Metadata_x"]
+    assert column.dtype == dtype
+    assert [str(v) for v in column.tolist()] == [v or "nan" for v in values]
+
+
+def test_texts_for_a_missing_number_in_a_feature(tmp_path):
+    path = tmp_path / "plate.csv"
+    path.write_text("Metadata_Well,a,b\nNA,NA,1\nx,null,2\ny,,3\nz,4,4\n")
+    with pytest.warns(UserWarning, match="3 missing .* dropped 1 features"):
+        profiles = read_profiles(path, control={"Well": "NA"})
+    assert profiles.report["missing_per_feature"] == {"a": 3}
+    assert_array_equal(profiles.control, [True, False, False, False])
+
+
+def test_long_integers_stay_apart():
+    ids = [12345678901234567 + i for i in range(4)]
+    ones = {"Metadata_Well": list("abcd"), "Cells_a": np.arange(4.0)}
+    other = pandas.DataFrame(ones)
+    # a table without the column, and a missing entry in a nullable column
+    both = read_profiles([pandas.DataFrame(ones | {"Metadata_id": ids}), other], control=None)
+    assert both.metadata["Metadata_id"].tolist() == [*map(str, ids), "", "", "", ""]
+    nullable = other.assign(Metadata_id=pandas.array([*ids[:3], None], dtype="Int64"))
+    three = [*map(str, ids[:3]), ""]
+    for path, rest in ((nullable, []), ([nullable, other], [""] * 4)):
+        profiles = read_profiles(path, control=None)
+        assert profiles.metadata["Metadata_id"].tolist() == three + rest
+    # and as a control given as text
+    table = pandas.DataFrame(ones | {"Metadata_id": ids})
+    for value in (ids[1], str(ids[1])):
+        assert_array_equal(read_profiles(table, control={"id": value}).control, np.eye(4)[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, [1, 1, 0, 0, 0]), (0.0, [1, 1, 0, 0, 0]), ("0", [1, 0, 0, 0, 0]), (5, [0, 0, 0, 0, 1]),
+     (12, [0, 0, 0, 1, 0])],
+)  # fmt: skip
+def test_a_number_names_controls_in_a_text_column(tmp_path, value, expected):
+    texts = ["0", "0.0", "0012", "12", "5"]
+    path = write_text(tmp_path / "plate.csv", "Metadata_Dose", texts)
+    assert_array_equal(read_profiles(path, control={"Dose": value}).control, expected)
+
+
+@pytest.mark.parametrize("missing", ["drop_rows", "impute_median"])
+def test_a_feature_without_any_value_is_dropped(missing):
+    table = make_table(gone=np.nan, infinite=np.inf)
+    table.loc[3, FEATURES[0]] = np.nan
+    with pytest.warns(UserWarning, match="dropped 2 features and"):
+        profiles = read_profiles(table, control=DMSO, missing=missing, max_missing=1.0)
+    assert list(profiles.feature_names) == FEATURES
+    assert profiles.report["features_dropped"] == ["gone", "infinite"]
+    assert np.isfinite(profiles.data).all()
+    assert profiles.report["n_imputed"] == (missing == "impute_median")
+    assert len(profiles.data) == N - (missing == "drop_rows")
+
+
+def test_messages_name_what_is_wrong(tmp_path):
+    path = tmp_path / "plate.csv"
+    path.write_text("Metadata_Well,dose\na,1\nb,high\nc,low\n")
+    with pytest.raises(ValueError, match=r"not numeric: dose \(dose holds 'high'\)"):
+        read_profiles(path, control=None)
+    with pytest.raises(ValueError, match=r"numbers \(numbers holds '1.5'\)"):
+        read_profiles(make_table(numbers="1.5"), control=None)
+
+
+@pytest.mark.parametrize(("ending", "other"), [("csv", ";"), ("csv", "\t"), ("tsv", ",")])
+@pytest.mark.parametrize("header", ["Metadata_Well{}Cells_a", "Well{}Cells_a"])
+def test_another_separator(tmp_path, ending, other, header):
+    path = tmp_path / f"plate.{ending}"
+    path.write_text(header.format(other) + f"\na{other}1\n")
+    with pytest.raises(ValueError) as caught:
+        read_profiles(path, control=None)
+    assert f"separator seems to be {other!r}" in str(caught.value)
+    assert f"pandas.read_csv(path, sep={other!r})" in str(caught.value)
+
+
+def test_tables_of_other_libraries():
+    polars = pytest.importorskip("polars")
+    table = polars.DataFrame({"Metadata_Well": ["a"], "Cells_a": [1.0]})
+    for path in (table, [table]):
+        with pytest.raises(TypeError, match=r"DataFrame; convert it with \.to_pandas\(\)"):
+            read_profiles(path, control=None)
+    with pytest.raises(TypeError, match=r"LazyFrame; convert it with \.collect\(\)\.to_pandas"):
+        read_profiles(table.lazy(), control=None)
+    with pytest.raises(TypeError, match="must be a file name, a DataFrame.*got builtins.int"):
+        read_profiles(3, control=None)

@@ -70,6 +70,20 @@ def test_value_on_transformers_pipelines_and_predictors(labelled):
     assert scorer(make_pipeline(StandardScaler(), last).fit(X, y), X, y) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("idle", ["passthrough", None])
+def test_a_last_step_that_does_nothing_is_passed_over(labelled, idle):
+    X, y = labelled
+    selector = LargestValuesSelector(2).fit(X)
+    expected = expected_score(selector.transform(X), y)
+    switched_off = Pipeline([("codes", selector), ("probe", idle)])
+    assert SelectivityScorer()(switched_off, X, y) == expected
+    probe = LogisticRegression().fit(selector.transform(X), y)
+    twice = Pipeline([("codes", selector), ("probe", probe), ("off", idle), ("too", idle)])
+    assert SelectivityScorer()(twice, X, y) == expected
+    with pytest.raises(TypeError, match="no step besides 'passthrough'"):
+        SelectivityScorer()(Pipeline([("off", idle)]), X, y)
+
+
 def test_options_labels_and_excluded_controls(labelled):
     X, y = labelled
     selector = LargestValuesSelector(2).fit(X)

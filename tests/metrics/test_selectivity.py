@@ -215,6 +215,20 @@ def test_held_out_selectivity_takes_the_labels_of_both_sets():
         held_out_selectivity(codes, ["a", "b"] * 2, codes[:, :2], ["a", "b"] * 2)
 
 
+def test_held_out_selectivity_names_the_parameter_at_fault():
+    codes, both, one = np.eye(4), ["a", "b", "c", "c"], ["a", "b", "b", "b"]
+    with pytest.raises(ValueError, match=r"labels must occur in y_test, .*'c'"):
+        held_out_selectivity(codes, both, codes, one, labels=["a", "c"])
+    with pytest.raises(ValueError, match=r"labels must occur in y_train, .*'c'"):
+        held_out_selectivity(codes, one, codes, both, labels=["a", "c"])
+    with pytest.raises(ValueError, match=r"y_test must hold at least two labels"):
+        held_out_selectivity(codes, both, codes, ["a"] * 4)
+    with pytest.raises(ValueError, match=r"y_train must have one entry per row"):
+        held_out_selectivity(codes, both[:3], codes, both)
+    with pytest.raises(ValueError, match=r"codes_test must be two-dimensional"):
+        held_out_selectivity(codes, both, codes[0], both)
+
+
 @pytest.mark.parametrize("kind", ["average", "maximum"])
 def test_no_dense_copy_of_the_codes(kind):
     # dense, these codes would take 8 GB
