@@ -8,7 +8,7 @@ import numpy as np
 
 from skdict._base import cached_gram
 from skdict._coding import encode_rows
-from skdict._minibatch import Adam, MiniBatchDictionary, Surrogate
+from skdict._minibatch import Adam, MiniBatchDictionary, Surrogate, unit_rows
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -59,9 +59,9 @@ class ICFLDictionary(MiniBatchDictionary):
         past counts ``(1 - 1 / t) ** forgetting``. What is left is about the last
         ``t / (forgetting + 1)`` batches. 0 forgets nothing.
     learning_rate : float or None, default=None
-        Step size of Adam for rows of unit root-mean-square length (data of another scale are
-        rescaled inside). None means ``0.1 / sqrt(n_features)``: a tenth of the typical entry
-        of a unit-norm atom. The paper's 5e-5 belongs to 300,000 steps. With
+        Step size of Adam for rows at a typical distance of 1 from their centre (data of another
+        scale are rescaled inside). None means ``0.1 / sqrt(n_features)``: a tenth of the typical
+        entry of a unit-norm atom. The paper's 5e-5 belongs to 300,000 steps. With
         ``solver="online"`` only the intercept follows it.
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
@@ -272,7 +272,7 @@ class ICFLDictionary(MiniBatchDictionary):
                 rows = rng.permutation(centred.shape[0])[:n_atoms]
                 dictionary[: rows.size] = centred[rows]
             dictionary = dictionary.astype(sample.dtype)
-        return _unit_rows(dictionary) if self.normalize_components else dictionary
+        return unit_rows(dictionary) if self.normalize_components else dictionary
 
     def _given_dictionary(self, n_features):
         dictionary = np.array(self.init, dtype=np.float64)
@@ -348,7 +348,7 @@ class ICFLDictionary(MiniBatchDictionary):
         atoms = correlated_atoms(gram, state.used_since_reset, self.reset_threshold)
         if atoms.size:
             fresh = state.rng.normal(size=(atoms.size, state.intercept.size))
-            state.dictionary.reset(atoms, _unit_rows(fresh))
+            state.dictionary.reset(atoms, unit_rows(fresh))
             state.usage.forget(atoms)
         return atoms.size
 
@@ -412,8 +412,3 @@ def correlated_atoms(gram, usage, threshold):
         if not removed[atom]:
             removed[neighbours[atom]] = True
     return np.flatnonzero(removed)
-
-
-def _unit_rows(matrix):
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(norms > 0, norms, 1.0)

@@ -407,6 +407,12 @@ def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarr
         order = order[batch_size:]
 
 
+def unit_rows(matrix):
+    """Rows scaled to unit length; zero rows stay."""
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.where(norms > 0, norms, 1.0)
+
+
 def _row_scale(sample):
     """Typical distance of the rows from their centre: neither an offset nor one row moves it.
 

@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from skdict._minibatch import Adam, MiniBatchDictionary
+from skdict._minibatch import Adam, MiniBatchDictionary, unit_rows
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -45,8 +45,8 @@ class TopKSAE(MiniBatchDictionary):
         means 100 times the samples in which an atom of average use is chosen once,
         ``100 n_components / n_nonzero_coefs``, at most 10 million.
     learning_rate : float or None, default=None
-        Step size of Adam for rows of unit root-mean-square length (data of another scale are
-        rescaled inside). None means ``0.1 / sqrt(n_features)``.
+        Step size of Adam for rows at a typical distance of 1 from their centre (data of another
+        scale are rescaled inside). None means ``0.1 / sqrt(n_features)``.
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         Whether `fit` lowers the learning rate linearly to zero. `partial_fit` keeps it constant.
     batch_size : int or None, default=None
@@ -168,7 +168,7 @@ class TopKSAE(MiniBatchDictionary):
     def _start(self, sample, state):
         n_atoms, n_features = self._n_atoms, sample.shape[1]
         rng = state.rng
-        decoder = _unit_rows(rng.uniform(-1.0, 1.0, size=(n_atoms, n_features)))
+        decoder = unit_rows(rng.uniform(-1.0, 1.0, size=(n_atoms, n_features)))
         if self.init == "tied":
             encoder = decoder.copy()
             bias = np.zeros(n_atoms)
@@ -345,8 +345,3 @@ def geometric_median(sample, *, max_iter=100, tol=1e-6):
 def _positive(value):
     """The value, or 1 where it is zero: a scale that cannot divide by zero."""
     return float(value) if value > 0 else 1.0
-
-
-def _unit_rows(matrix):
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return matrix / np.where(norms > 0, norms, 1.0)
