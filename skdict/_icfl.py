@@ -145,6 +145,10 @@ class ICFLDictionary(MiniBatchDictionary):
     with the weight :math:`A_{mm}` that it had. A change of the solver between two calls of
     `partial_fit` starts the new one's memory from nothing.
 
+    The squared error follows the longest rows: on planted data one row in 3,000 that was 10,000
+    times as long as the others kept every atom from being learned. Bring rows to unit length
+    (:class:`~sklearn.preprocessing.Normalizer`) or clip outliers first.
+
     In float64 the code of a row is bitwise the same alone or among any others, at any number
     of threads.
 
