@@ -5,15 +5,27 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_array
 
-from skdict._base import FLOATS, encode_in_chunks
-from skdict._validation import check_choice, check_integer, clip_n_nonzero_coefs
+from skdict._base import FLOATS, encode_in_chunks, gram_is_wanted
+from skdict._validation import (
+    check_boolean_or,
+    check_choice,
+    check_integer,
+    clip_n_nonzero_coefs,
+)
 from skdict.kernels import get_kernels
 
 ALGORITHMS = ("icfl", "omp", "mp")
 
 
 def sparse_encode(
-    X, dictionary, *, algorithm="icfl", n_nonzero_coefs=None, atoms_per_step=5, gram=None
+    X,
+    dictionary,
+    *,
+    algorithm="icfl",
+    n_nonzero_coefs=None,
+    atoms_per_step=5,
+    gram=None,
+    precompute="auto",
 ):
     """Code rows over a given dictionary.
 
@@ -36,6 +48,11 @@ def sparse_encode(
         Atoms per step of ``"icfl"``.
     gram : ndarray of shape (n_components, n_components), default=None
         ``dictionary @ dictionary.T``, when known already.
+    precompute : bool or "auto", default="auto"
+        Whether to form the Gram matrix of the atoms. Without it each step of the pursuit takes a
+        product with the whole dictionary: usually slower, but nothing of size ``n_components``
+        squared is held. ``"auto"`` forms it up to 4 GiB, that is 32,768 atoms in float32 and
+        23,170 in float64, and uses a given `gram` at any size. Codes agree to rounding.
 
     Returns
     -------
@@ -45,7 +62,8 @@ def sparse_encode(
     Raises
     ------
     ValueError
-        If an array holds NaN or infinity, shapes do not fit, or a parameter is out of range.
+        If an array holds NaN or infinity, shapes do not fit, a parameter is out of range, or
+        `gram` is given together with ``precompute=False``.
 
     See Also
     --------
@@ -68,6 +86,12 @@ def sparse_encode(
     check_choice("algorithm", algorithm, ALGORITHMS)
     check_integer("n_nonzero_coefs", n_nonzero_coefs, 1, none=True)
     check_integer("atoms_per_step", atoms_per_step, 1)
+    check_boolean_or("precompute", precompute, ("auto",))
+    if gram is not None and not precompute:
+        raise ValueError(
+            "precompute=False says that no Gram matrix is to be used, but gram is given: leave one "
+            "of the two out"
+        )
     X = check_array(X, dtype=FLOATS, input_name="X")
     dictionary = check_array(dictionary, dtype=X.dtype, order="C", input_name="dictionary")
     n_atoms, n_features = dictionary.shape
@@ -77,7 +101,8 @@ def sparse_encode(
             f"{n_features}"
         )
     if gram is None:
-        gram = get_kernels("cpu").gram_matrix(dictionary)
+        if gram_is_wanted(precompute, n_atoms, X.dtype):
+            gram = get_kernels("cpu").gram_matrix(dictionary)
     else:
         gram = check_array(gram, dtype=X.dtype, order="C", input_name="gram")
         if gram.shape != (n_atoms, n_atoms):
@@ -85,7 +110,7 @@ def sparse_encode(
                 f"gram must have shape (n_components, n_components) = ({n_atoms}, {n_atoms}), "
                 f"got {gram.shape}"
             )
-    squared = np.diag(gram)
+    squared = _squared_lengths(dictionary, gram)
     lost = ~np.isfinite(squared) | ((squared == 0) & (dictionary != 0).any(axis=1))
     if lost.any():
         raise ValueError(
@@ -96,6 +121,7 @@ def sparse_encode(
         n_nonzero_coefs = max(1, n_features // 10)
     width = clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms)
     intercept = np.zeros(n_features, X.dtype)
+    quantized = None if gram is None else get_kernels("cpu").quantize(dictionary, gram)
 
     def encode(rows):
         return encode_rows(
@@ -106,6 +132,7 @@ def sparse_encode(
             algorithm=algorithm,
             n_nonzero_coefs=width,
             atoms_per_step=int(atoms_per_step),
+            quantized=quantized,
         )
 
     return encode_in_chunks(encode, X, width, n_atoms)
@@ -122,22 +149,30 @@ def encode_rows(
     atoms_per_step=5,
     absolute=False,
     refit=False,
+    quantized=None,
 ):
-    """Fixed-width codes (values, indices, counts) of valid rows; zero atoms are never chosen."""
+    """Fixed-width codes (values, indices, counts) of valid rows; zero atoms are never chosen.
+
+    `gram` may be None: then no array of the size of the atoms squared is formed. `quantized` is
+    its quantized copy.
+    """
     kernels = get_kernels("cpu")
-    diagonal = np.einsum("ii->i", gram)
-    alive = np.flatnonzero(diagonal > 0)
+    alive = np.flatnonzero(_squared_lengths(dictionary, gram) > 0)
     all_alive = alive.size == dictionary.shape[0]
     if not all_alive:
         dictionary = np.ascontiguousarray(dictionary[alive])
-        gram = np.ascontiguousarray(gram[np.ix_(alive, alive)])
+        if gram is not None:
+            gram = np.ascontiguousarray(gram[np.ix_(alive, alive)])
+            quantized = kernels.quantize(dictionary, gram)
     if alive.size == 0:
         n_rows = X.shape[0]
         shape = (n_rows, n_nonzero_coefs)
         return np.zeros(shape, X.dtype), np.zeros(shape, np.int32), np.zeros(n_rows, np.int32)
     width = min(n_nonzero_coefs, alive.size)
     if algorithm == "omp":
-        codes = kernels.encode_omp(X, dictionary, gram, intercept, n_nonzero_coefs=width)
+        codes = kernels.encode_omp(
+            X, dictionary, gram, intercept, n_nonzero_coefs=width, quantized=quantized
+        )
     else:
         codes = kernels.encode_icfl(
             X,
@@ -148,6 +183,7 @@ def encode_rows(
             atoms_per_step=1 if algorithm == "mp" else atoms_per_step,
             absolute=absolute,
             refit=refit,
+            quantized=quantized,
         )
     values, indices, counts = codes
     if not all_alive:
@@ -157,3 +193,11 @@ def encode_rows(
         pad = ((0, 0), (0, n_nonzero_coefs - width))
         values, indices = np.pad(values, pad), np.pad(indices, pad)
     return values, indices, counts
+
+
+def _squared_lengths(dictionary, gram):
+    """Squared lengths of the atoms in their own type, as the diagonal of a Gram matrix has them."""
+    if gram is not None:
+        return np.einsum("ii->i", gram)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.einsum("ij,ij->i", dictionary, dictionary)

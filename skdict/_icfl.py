@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from skdict._base import cached_gram
+from skdict._base import GRAM_BYTES, cached_gram, gram_bytes, gram_is_wanted
 from skdict._coding import encode_rows
 from skdict._minibatch import Adam, MiniBatchDictionary, Surrogate, unit_rows
 from skdict._validation import Interval, StrOptions, at_least
@@ -14,6 +14,9 @@ from skdict.kernels import get_kernels
 
 # Step of the intercept, relative to the learning rate of the atoms times sqrt(n_features).
 INTERCEPT_RATE = 0.1
+
+# Atoms whose cosines with all others are held at a time, when correlated ones are looked for.
+VISITED_ATOMS = 256
 
 
 class ICFLDictionary(MiniBatchDictionary):
@@ -45,6 +48,12 @@ class ICFLDictionary(MiniBatchDictionary):
         either sign in both cases.
     refit : bool, default=False
         Refit all chosen atoms once by least squares at the end of the pursuit.
+    precompute : bool or "auto", default="auto"
+        Whether the pursuit uses the Gram matrix of the atoms, (n_components, n_components).
+        Without it each step takes a product of the residuals with all atoms: usually slower,
+        but nothing of that size is held, and the codes agree to rounding. ``"auto"`` forms
+        it up to 4 GiB, that is 32,768 atoms in float32 and 23,170 in float64 (the type of X).
+        May be changed after fit.
     transform_n_nonzero_coefs : int or None, default=None
         Most non-zeros in `transform`, when it should differ from learning. May be changed
         after fit.
@@ -53,7 +62,8 @@ class ICFLDictionary(MiniBatchDictionary):
         does. ``"online"`` minimises the squared error over all batches so far, each with
         the codes it had (the surrogate of [2]_), by one pass of block coordinate descent over
         the atoms that the batch used: many fewer steps for the same dictionary, and
-        no step size. It holds another (n_components, n_components) array.
+        no step size. It holds an (n_components, n_components) array of its own; beyond 4 GiB that
+        is an error unless ``precompute=True`` says that such arrays fit.
     forgetting : float, default=30.0
         For ``solver="online"``: codes grow stale while the dictionary changes, so at step t the
         past counts ``(1 - 1 / t) ** forgetting``. What is left is about the last
@@ -180,6 +190,7 @@ class ICFLDictionary(MiniBatchDictionary):
         "atoms_per_step": [at_least(1)],
         "selection": [StrOptions({"signed", "absolute"})],
         "refit": ["boolean"],
+        "precompute": [StrOptions({"auto"}), "boolean"],
         "solver": [StrOptions({"adam", "online"})],
         "forgetting": [Interval(Real, 0, None, closed="left")],
         "reset_every": [at_least(1), None],
@@ -199,6 +210,7 @@ class ICFLDictionary(MiniBatchDictionary):
         atoms_per_step=5,
         selection="signed",
         refit=False,
+        precompute="auto",
         transform_n_nonzero_coefs=None,
         solver="adam",
         forgetting=30.0,
@@ -221,6 +233,7 @@ class ICFLDictionary(MiniBatchDictionary):
         self.atoms_per_step = atoms_per_step
         self.selection = selection
         self.refit = refit
+        self.precompute = precompute
         self.transform_n_nonzero_coefs = transform_n_nonzero_coefs
         self.solver = solver
         self.forgetting = forgetting
@@ -255,12 +268,25 @@ class ICFLDictionary(MiniBatchDictionary):
     def _set_state(self, state, dictionary, intercept, weights=None):
         state.solver = self.solver
         if self.solver == "online":
+            self._check_surrogate_fits(dictionary)
             state.dictionary = Surrogate(dictionary, weights)
         else:
             state.dictionary = Adam(dictionary)
             state.gradient = np.empty_like(dictionary)
         state.intercept = intercept.copy()
         state.used_since_reset = np.zeros(dictionary.shape[0], np.int64)
+
+    def _check_surrogate_fits(self, dictionary):
+        n_atoms = dictionary.shape[0]
+        n_bytes = gram_bytes(n_atoms, dictionary.dtype)
+        # Somebody who asks for a Gram matrix of that size has the memory for a second one.
+        if n_bytes > GRAM_BYTES and (isinstance(self.precompute, str) or not self.precompute):
+            raise ValueError(
+                f'solver="online" holds an (n_components, n_components) array, '
+                f"{n_bytes / 2**30:.3g} GiB for n_components={n_atoms} in {dictionary.dtype}, more "
+                f'than {GRAM_BYTES / 2**30:.3g} GiB: use solver="adam" or fewer atoms, or '
+                "precompute=True if two such arrays fit in memory"
+            )
 
     def _initial_dictionary(self, sample, rng):
         n_atoms, n_features = self._n_atoms, sample.shape[1]
@@ -295,12 +321,13 @@ class ICFLDictionary(MiniBatchDictionary):
             self._set_state(state, state.dictionary.parameters, state.intercept)
         dictionary = state.dictionary.parameters
         intercept = state.intercept
-        gram = kernels.gram_matrix(dictionary)
+        has_gram = gram_is_wanted(self.precompute, dictionary.shape[0], dictionary.dtype)
+        gram = kernels.gram_matrix(dictionary) if has_gram else None
         n_resets = 0
         if self._reset_is_due(state):
             n_resets = self._reset_correlated(gram, state)
             state.used_since_reset[:] = 0
-            if n_resets:
+            if n_resets and has_gram:
                 gram = kernels.gram_matrix(dictionary)
         codes = kernels.compress(
             *kernels.encode_icfl(
@@ -312,6 +339,7 @@ class ICFLDictionary(MiniBatchDictionary):
                 atoms_per_step=int(self.atoms_per_step),
                 absolute=self.selection == "absolute",
                 refit=bool(self.refit),
+                quantized=kernels.quantize(dictionary, gram) if has_gram else None,
             )
         )
         residual = kernels.decode(codes, dictionary, intercept)
@@ -349,7 +377,9 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _reset_correlated(self, gram, state):
         """Redraw all but the most used atom of every group of too similar atoms."""
-        atoms = correlated_atoms(gram, state.used_since_reset, self.reset_threshold)
+        atoms = correlated_atoms(
+            state.dictionary.parameters, state.used_since_reset, self.reset_threshold, gram=gram
+        )
         if atoms.size:
             fresh = state.rng.normal(size=(atoms.size, state.intercept.size))
             state.dictionary.reset(atoms, unit_rows(fresh))
@@ -365,20 +395,23 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _encode(self, X):
         components = np.ascontiguousarray(self.components_, X.dtype)
+        has_gram = gram_is_wanted(self.precompute, components.shape[0], X.dtype)
+        gram, quantized = cached_gram(self, components) if has_gram else (None, None)
         return encode_rows(
             X,
             components,
-            cached_gram(self, components),
+            gram,
             np.ascontiguousarray(self.intercept_, X.dtype),
             algorithm="icfl",
             n_nonzero_coefs=self._code_width(),
             atoms_per_step=int(self.atoms_per_step),
             absolute=self.selection == "absolute",
             refit=bool(self.refit),
+            quantized=quantized,
         )
 
 
-def correlated_atoms(gram, usage, threshold):
+def correlated_atoms(dictionary, usage, threshold, *, gram=None):
     """Atoms to redraw so that no pair has a cosine above `threshold`.
 
     Atoms are visited from the most used one down; each that is still there removes all others
@@ -386,33 +419,39 @@ def correlated_atoms(gram, usage, threshold):
 
     Parameters
     ----------
-    gram : ndarray of shape (n_components, n_components)
-        Inner products of the atoms.
+    dictionary : ndarray of shape (n_components, n_features)
+        The atoms.
     usage : ndarray of shape (n_components,)
         How often each atom was used.
     threshold : float
         Largest cosine allowed.
+    gram : ndarray of shape (n_components, n_components), default=None
+        Inner products of the atoms. None means that they are computed for a few atoms at a time,
+        and never for those that are removed already.
 
     Returns
     -------
     ndarray of int
         Indices of the atoms to redraw, ascending.
     """
-    norms = np.sqrt(np.diag(gram))
-    rows, columns = [], []
-    for i in range(0, gram.shape[0], 1024):
-        block = gram[i : i + 1024] > threshold * norms[i : i + 1024, None] * norms
-        r, c = np.nonzero(block)
-        rows.append(r + i)
-        columns.append(c)
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
-    pairs = rows != columns
-    rows, columns = rows[pairs], columns[pairs]
-    removed = np.zeros(gram.shape[0], bool)
-    neighbours = {}
-    for a, b in zip(rows.tolist(), columns.tolist(), strict=True):
-        neighbours.setdefault(a, []).append(b)
-    for atom in sorted(neighbours, key=lambda a: (-usage[a], a)):
-        if not removed[atom]:
-            removed[neighbours[atom]] = True
+    n_atoms = dictionary.shape[0]
+    if gram is None:
+        norms = np.sqrt(np.einsum("ij,ij->i", dictionary, dictionary))
+    else:
+        norms = np.sqrt(np.diag(gram))
+    order = np.lexsort((np.arange(n_atoms), -np.asarray(usage)))
+    rank = np.argsort(order)
+    removed = np.zeros(n_atoms, bool)
+    for start in range(0, n_atoms, VISITED_ATOMS):
+        atoms = order[start : start + VISITED_ATOMS]
+        atoms = atoms[~removed[atoms]]
+        if gram is None:
+            similar = get_kernels("cpu").similar_atoms(dictionary, atoms, norms, threshold)
+        else:
+            similar = gram[atoms] > threshold * norms[atoms, None] * norms
+        similar[np.arange(atoms.size), atoms] = False
+        for k in np.flatnonzero(similar.any(axis=1)):
+            if not removed[atoms[k]]:
+                # An atom visited before stays, should rounding see the pair from one side only.
+                removed[similar[k] & (rank > rank[atoms[k]])] = True
     return np.flatnonzero(removed)

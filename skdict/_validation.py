@@ -20,6 +20,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "at_least",
+    "check_boolean_or",
     "check_choice",
     "check_control",
     "check_integer",
@@ -129,6 +130,12 @@ def check_choice(name: str, value, choices) -> None:
     if not (isinstance(value, str) and value in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} must be one of {listed}, got {value!r}")
+
+
+def check_boolean_or(name: str, value, choices) -> None:
+    """Raise ValueError unless `value` is True, False or one of the strings `choices`."""
+    if not isinstance(value, (bool, np.bool_)):
+        check_choice(name, value, (*choices, True, False))
 
 
 def check_integer(name: str, value, minimum: int, *, none: bool = False) -> None:

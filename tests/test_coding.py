@@ -19,6 +19,9 @@ def test_errors_name_the_argument(dictionary, rng):
         ({"n_nonzero_coefs": 0}, "n_nonzero_coefs must be an integer >= 1"),
         ({"atoms_per_step": 0}, "atoms_per_step must be an integer >= 1"),
         ({"gram": np.eye(3)}, r"gram must have shape .* \(20, 20\), got \(3, 3\)"),
+        ({"precompute": "yes"}, "precompute must be one of 'auto', True, False, got 'yes'"),
+        ({"precompute": 1}, "precompute must be one of 'auto', True, False, got 1"),
+        ({"gram": np.eye(20), "precompute": False}, "precompute=False .* but gram is given"),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -29,10 +32,11 @@ def test_errors_name_the_argument(dictionary, rng):
         sparse_encode(X, np.where(dictionary > 1e9, 0, np.nan))
 
 
+@pytest.mark.parametrize("precompute", [True, False])
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
-def test_atoms_beyond_the_range_of_the_type_are_refused(dictionary, rng, scale):
+def test_atoms_beyond_the_range_of_the_type_are_refused(dictionary, rng, scale, precompute):
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="rescale them"):
-        sparse_encode(rng.normal(size=(4, 6)), dictionary * scale)
+        sparse_encode(rng.normal(size=(4, 6)), dictionary * scale, precompute=precompute)
 
 
 def test_length_of_atoms_only_scales_codes_of_least_squares(dictionary, rng):
@@ -49,6 +53,36 @@ def test_a_gram_matrix_given_changes_nothing(dictionary, rng):
     np.testing.assert_allclose(
         given.toarray(), sparse_encode(X, dictionary, n_nonzero_coefs=3).toarray(), atol=1e-12
     )
+
+
+@pytest.mark.parametrize("algorithm", ["icfl", "omp", "mp"])
+def test_precompute_decides_whether_a_gram_matrix_is_formed(
+    dictionary, rng, algorithm, monkeypatch
+):
+    X = rng.normal(size=(5, 6))
+
+    def encode(**arguments):
+        return sparse_encode(X, dictionary, algorithm=algorithm, n_nonzero_coefs=3, **arguments)
+
+    formed = encode(precompute=True)
+    np.testing.assert_array_equal(encode().toarray(), formed.toarray())
+
+    def refuse(dictionary):
+        raise AssertionError("a Gram matrix was formed")
+
+    monkeypatch.setattr("skdict.kernels._cpu.gram_matrix", refuse)
+    with pytest.raises(AssertionError):
+        encode()
+    without = encode(precompute=False)
+    np.testing.assert_allclose(without.toarray(), formed.toarray(), atol=1e-12)
+    monkeypatch.setattr("skdict._base.GRAM_BYTES", 20 * 20 * 8 - 1)
+    np.testing.assert_array_equal(encode().toarray(), without.toarray())
+    gram = dictionary @ dictionary.T  # a given one is used at any size
+    for precompute in ("auto", True):
+        given = encode(gram=gram, precompute=precompute)
+        np.testing.assert_allclose(given.toarray(), formed.toarray(), atol=1e-12)
+    doubled = encode(gram=2 * gram)
+    assert np.abs(doubled.toarray() - formed.toarray()).max() > 0.01
 
 
 def test_too_many_non_zeros_are_clipped_and_default_is_a_tenth(dictionary, rng):

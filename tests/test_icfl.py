@@ -267,14 +267,14 @@ def test_changed_atoms_are_noticed(planted):
 class TestResets:
     """Random resets of correlated atoms (section 4 of the paper)."""
 
-    @given(st.integers(0, 500))
-    def test_no_pair_stays_above_the_threshold(self, seed):
+    @given(st.integers(0, 500), st.booleans())
+    def test_no_pair_stays_above_the_threshold(self, seed, has_gram):
         rng = np.random.default_rng(seed)
         base = unit_rows(rng.normal(size=(8, 20)))
         atoms = unit_rows(np.repeat(base, 4, axis=0) + 0.05 * rng.normal(size=(32, 20)))
         usage = rng.integers(0, 50, size=32)
         gram = atoms @ atoms.T
-        redrawn = correlated_atoms(gram, usage, 0.9)
+        redrawn = correlated_atoms(atoms, usage, 0.9, gram=gram if has_gram else None)
         kept = np.setdiff1d(np.arange(32), redrawn)
         cosines = gram[np.ix_(kept, kept)] - np.eye(kept.size)
         assert cosines.max(initial=0) <= 0.9
@@ -282,20 +282,44 @@ class TestResets:
             close = np.flatnonzero(gram[atom] > 0.9)
             assert usage[close].max() >= usage[atom]
 
-    def test_a_clone_is_redrawn_once_and_the_used_one_stays(self, rng):
+    @pytest.mark.parametrize("has_gram", [True, False])
+    def test_a_clone_is_redrawn_once_and_the_used_one_stays(self, rng, has_gram):
         atoms = unit_rows(rng.normal(size=(10, 30)))
         atoms[7] = atoms[2]
+        gram = atoms @ atoms.T if has_gram else None
         usage = np.ones(10, int)
         usage[7] = 5
-        np.testing.assert_array_equal(correlated_atoms(atoms @ atoms.T, usage, 0.9), [2])
+        np.testing.assert_array_equal(correlated_atoms(atoms, usage, 0.9, gram=gram), [2])
         usage[7] = 0
-        np.testing.assert_array_equal(correlated_atoms(atoms @ atoms.T, usage, 0.9), [7])
+        np.testing.assert_array_equal(correlated_atoms(atoms, usage, 0.9, gram=gram), [7])
 
-    def test_opposite_atoms_are_kept_and_length_does_not_matter(self, rng):
+    @pytest.mark.parametrize("has_gram", [True, False])
+    def test_opposite_atoms_are_kept_and_length_does_not_matter(self, rng, has_gram):
         atoms = unit_rows(rng.normal(size=(4, 30)))
         atoms[1] = -atoms[0]
         atoms[3] = 0.2 * atoms[2]
-        np.testing.assert_array_equal(correlated_atoms(atoms @ atoms.T, np.ones(4), 0.9), [3])
+        gram = atoms @ atoms.T if has_gram else None
+        np.testing.assert_array_equal(correlated_atoms(atoms, np.ones(4), 0.9, gram=gram), [3])
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_many_atoms_are_visited_as_the_rule_says(self, rng, dtype, monkeypatch):
+        """Groups spread over all blocks of the search, with and without a Gram matrix."""
+        centres = unit_rows(rng.normal(size=(40, 20)))
+        atoms = np.tile(centres, (15, 1)) + 0.06 * rng.normal(size=(600, 20))
+        atoms *= rng.uniform(0.5, 2, size=(600, 1))
+        atoms, usage = atoms.astype(dtype), rng.integers(0, 9, size=600)
+        gram = atoms @ atoms.T
+        cosines = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
+        removed = np.zeros(600, bool)
+        for atom in sorted(range(600), key=lambda a: (-usage[a], a)):
+            if not removed[atom]:
+                removed |= (cosines[atom] > 0.9) & (np.arange(600) != atom)
+        expected = np.flatnonzero(removed)
+        assert 100 < expected.size < 560
+        monkeypatch.setattr("skdict._icfl.VISITED_ATOMS", 37)
+        monkeypatch.setattr("skdict.kernels._residual.BLOCK_ATOMS", 101)
+        np.testing.assert_array_equal(correlated_atoms(atoms, usage, 0.9, gram=gram), expected)
+        np.testing.assert_array_equal(correlated_atoms(atoms, usage, 0.9), expected)
 
     def test_schedule(self, planted):
         """Clones in the initial dictionary are redrawn at the first reset, none at the end."""
@@ -312,6 +336,99 @@ class TestResets:
         assert cosines.max() < 0.9
         model.set_params(reset_every=None).fit(planted.data)
         assert model.history_["n_resets"].sum() == 0
+
+
+class TestPrecompute:
+    """With and without the Gram matrix of the atoms."""
+
+    @pytest.fixture
+    def no_gram_matrix(self, monkeypatch):
+        def refuse(dictionary):
+            raise AssertionError("a Gram matrix was formed")
+
+        monkeypatch.setattr("skdict.kernels._cpu.gram_matrix", refuse)
+
+    @staticmethod
+    def model(**parameters):
+        """Half of the first atoms are copies, so that a reset has something to do."""
+        start = unit_rows(np.random.default_rng(0).normal(size=(48, 24)))
+        start[24:] = start[:24] + 1e-3
+        return ICFLDictionary(
+            48, n_nonzero_coefs=3, atoms_per_step=2, init=start, reset_every=2, max_steps=40,
+            random_state=0,
+        ).set_params(**parameters)  # fmt: skip
+
+    @pytest.mark.parametrize("refit", [False, True])
+    @pytest.mark.parametrize("solver", ["adam", "online"])
+    def test_learns_the_same_without(self, planted, solver, refit):
+        X = planted.data.astype(np.float64)
+        formed = self.model(solver=solver, refit=refit, precompute=True).fit(X)
+        assert formed.history_["n_resets"].sum() >= 12
+        without = clone(formed).set_params(precompute=False).fit(X)
+        np.testing.assert_array_equal(without.history_["n_resets"], formed.history_["n_resets"])
+        np.testing.assert_allclose(without.components_, formed.components_, atol=1e-7)
+        np.testing.assert_allclose(without.intercept_, formed.intercept_, atol=1e-7)
+        codes = formed.transform(X)
+        formed.set_params(precompute=False)  # after fit
+        np.testing.assert_array_equal(formed.transform(X).indices, codes.indices)
+        np.testing.assert_allclose(formed.transform(X).data, codes.data, atol=1e-9)
+
+    def test_false_forms_none(self, planted, no_gram_matrix):
+        model = self.model(precompute=False).fit(planted.data)
+        assert model.history_["n_resets"].sum() > 0
+        model.partial_fit(planted.data)
+        assert model.transform(planted.data).nnz > 0
+        assert model.score(planted.data) > 0.5
+        model.set_params(precompute=True)
+        with pytest.raises(AssertionError, match="a Gram matrix was formed"):
+            model.transform(planted.data)
+        with pytest.raises(AssertionError, match="a Gram matrix was formed"):
+            model.fit(planted.data)
+
+    @pytest.mark.parametrize(("dtype", "fits"), [(np.float32, True), (np.float64, False)])
+    def test_auto_forms_it_where_it_fits(self, planted, dtype, fits, monkeypatch):
+        """Whether it fits is a matter of the atoms and the type, at any number of rows."""
+        monkeypatch.setattr("skdict._base.GRAM_BYTES", 48 * 48 * 4)
+        calls = []
+        form = skdict._base.get_kernels("cpu").gram_matrix
+        monkeypatch.setattr(
+            "skdict.kernels._cpu.gram_matrix", lambda atoms: calls.append(1) or form(atoms)
+        )
+        X = planted.data.astype(dtype)
+        model = self.model(max_steps=2).fit(X)
+        assert bool(calls) == fits
+        for rows in (X, X[:1]):
+            calls.clear()
+            skdict._base._gram_cache.clear()
+            model.transform(rows)
+            assert bool(calls) == fits
+
+    def test_auto_stands_for_4_gib(self):
+        wanted = skdict._base.gram_is_wanted
+        assert wanted("auto", 32_768, np.float32)
+        assert not wanted("auto", 32_769, np.float32)
+        assert not wanted("auto", 32_768, np.float64)
+        assert wanted(True, 10**6, np.float64)
+        assert not wanted(False, 2, np.float32)
+
+    def test_online_needs_an_array_of_the_atoms_squared(self, planted, monkeypatch):
+        for module in ("_base", "_icfl"):
+            monkeypatch.setattr(f"skdict.{module}.GRAM_BYTES", 48 * 48 * 4 - 1)
+        for precompute in ("auto", False):
+            model = self.model(solver="online", precompute=precompute)
+            message = r'n_components=48 in float32, .*: use solver="adam"'
+            with pytest.raises(ValueError, match=message):
+                model.fit(planted.data)
+            with pytest.raises(ValueError, match=message):
+                model.partial_fit(planted.data)
+            assert model.set_params(solver="adam").fit(planted.data).n_steps_ == 40
+        asked = self.model(solver="online", precompute=True).fit(planted.data)
+        assert asked.n_steps_ == 40
+
+    @pytest.mark.parametrize("precompute", ["yes", 1.0, None])
+    def test_other_values_are_refused(self, planted, precompute):
+        with pytest.raises(ValueError, match="precompute"):
+            self.model(precompute=precompute).fit(planted.data)
 
 
 def test_sparsity_can_change_after_fit(planted, fitted):

@@ -9,11 +9,17 @@ so products run on tiles of fixed size, the last one padded with zero rows, each
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from skdict.kernels import _numba_learning as learning
 from skdict.kernels import _numba_pursuit as pursuit
+from skdict.kernels import _numba_quantized as quantized_pursuit
+from skdict.kernels import _numba_quantized_omp as quantized_omp
 from skdict.kernels import _numba_sae as sae
+from skdict.kernels._residual import encode_icfl_without_gram, encode_omp_without_gram
+from skdict.kernels._residual import similar_atoms as similar_atoms  # part of the contract
 from skdict.kernels._threads import run_in_parallel
 
 # Rows of one product. Packing the dictionary costs BLAS M d moves a tile: 256 rows hide it.
@@ -25,7 +31,25 @@ TILE_ROWS = 256
 OMP_BATCH_BYTES = 2**28
 OMP_BLOCK_BYTES = 512
 OMP_BLOCKED_ROWS = 1024
+OMP_QUANTIZED_BLOCKED_ROWS = 192
 CACHE_BYTES = 2**24
+
+
+# Atoms, and atoms per feature, from which pursuit of float32 rows reads a quantized Gram matrix.
+QUANTIZED_ATOMS = 1024
+QUANTIZED_ATOMS_PER_FEATURE = 3
+
+# Bytes of a cache line: where vectors are read at random, none should lie across two lines.
+LINE = 64
+
+
+class QuantizedGram(NamedTuple):
+    """Gram matrix as 16-bit integers: gram[i, j] = step[i] (integers[i, j] +- 1/2)."""
+
+    integers: np.ndarray  # (M, M padded) int16
+    step: np.ndarray  # (M,)
+    longest: np.float32  # length of the longest atom
+    dictionary: np.ndarray  # (M, d padded), the atoms
 
 
 def tile_rows(n_atoms: int) -> int:
@@ -34,8 +58,20 @@ def tile_rows(n_atoms: int) -> int:
     return TILE_ROWS if n_atoms >= 512 else 64
 
 
-def _for_each_tile(x, intercept, dictionary, consume):
-    """Call consume(start, stop, centred tile, correlations) for all tiles, in parallel."""
+def _aligned_empty(shape, dtype):
+    """Empty array that begins with a cache line."""
+    dtype = np.dtype(dtype)
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(n_bytes + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _for_each_tile(x, intercept, dictionary, consume, *, width=None, filling=0.0):
+    """Call consume(start, stop, centred tile, correlations) for all tiles, in parallel.
+
+    The correlations are padded with `filling` to `width` columns.
+    """
     n_rows, n_features = x.shape
     n_atoms = dictionary.shape[0]
     height = tile_rows(n_atoms)
@@ -43,7 +79,9 @@ def _for_each_tile(x, intercept, dictionary, consume):
 
     def work(first, last):
         tile = np.zeros((height, n_features), x.dtype)
-        correlations = np.empty((height, n_atoms), x.dtype)
+        padded = _aligned_empty((height, width or n_atoms), x.dtype)
+        correlations = padded[:, :n_atoms]
+        padded[:, n_atoms:] = filling
         for t in range(first, last):
             start = t * height
             stop = min(start + height, n_rows)
@@ -53,7 +91,7 @@ def _for_each_tile(x, intercept, dictionary, consume):
             # The caller refuses codes that are not finite, with better advice than a warning.
             with np.errstate(over="ignore", invalid="ignore"):
                 np.matmul(tile, dictionary.T, out=correlations)
-            consume(start, stop, tile[:used], correlations[:used])
+            consume(start, stop, tile[:used], padded[:used])
 
     run_in_parallel(work, n_tiles)
 
@@ -91,11 +129,63 @@ def gram_matrix(dictionary):
     return gram
 
 
+def quantize(dictionary, gram) -> QuantizedGram | None:
+    """Gram matrix of half the size for the search of atoms; None where it would not pay."""
+    n_atoms, n_features = dictionary.shape
+    if gram.dtype != np.float32 or n_atoms < max(
+        QUANTIZED_ATOMS, QUANTIZED_ATOMS_PER_FEATURE * n_features
+    ):
+        return None
+    lengths = np.sqrt(np.diag(gram), dtype=np.float32)
+    longest = lengths.max(initial=0)
+    # No inner product is larger than the product of the lengths (but for rounding).
+    step = np.maximum(lengths * longest / np.float32(32766), np.finfo(np.float32).tiny)
+    lanes = quantized_pursuit.LANES
+    integers = _aligned_empty((n_atoms, -(-n_atoms // lanes) * lanes), np.int16)
+    run_in_parallel(
+        lambda first, last: quantized_pursuit.quantize_rows(first, last, gram, step, integers),
+        n_atoms,
+        grain=64,
+    )
+    padding = -n_features % quantized_pursuit.FEATURE_LANES
+    if padding:
+        dictionary = np.pad(dictionary, ((0, 0), (0, padding)))
+    return QuantizedGram(integers, step, longest, dictionary)
+
+
 def encode_icfl(
-    x, dictionary, gram, intercept, *, n_nonzero_coefs, atoms_per_step, absolute=False, refit=False
+    x,
+    dictionary,
+    gram,
+    intercept,
+    *,
+    n_nonzero_coefs,
+    atoms_per_step,
+    absolute=False,
+    refit=False,
+    quantized=None,
 ):
-    """ICFL codes of the rows: (values, indices, counts) of fixed width n_nonzero_coefs."""
+    """ICFL codes of the rows: (values, indices, counts) of fixed width n_nonzero_coefs.
+
+    `quantized` is what `quantize` gives for the Gram matrix.
+    """
+    if gram is None:
+        return encode_icfl_without_gram(
+            x,
+            dictionary,
+            intercept,
+            n_nonzero_coefs=n_nonzero_coefs,
+            atoms_per_step=atoms_per_step,
+            absolute=absolute,
+            refit=refit,
+        )
     codes = _empty_codes(x, n_nonzero_coefs)
+    if quantized is not None:
+        _encode_icfl_quantized(
+            x, dictionary, gram, intercept, quantized, n_nonzero_coefs, atoms_per_step, absolute,
+            refit, codes,
+        )  # fmt: skip
+        return codes
 
     def consume(start, stop, tile, correlations):
         pursuit.icfl_tile(
@@ -114,91 +204,208 @@ def encode_icfl(
     return codes
 
 
-def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs):
+def _encode_icfl_quantized(
+    x, dictionary, gram, intercept, quantized, n_nonzero_coefs, atoms_per_step, absolute, refit,
+    codes,
+):  # fmt: skip
+    searched = quantized_pursuit.LANES * quantized_pursuit.GATHERED
+
+    def consume(start, stop, tile, correlations):
+        part = [array[start:stop] for array in codes]
+        quantized_pursuit.icfl_tile_quantized(
+            tile,
+            correlations,
+            quantized.dictionary,
+            gram,
+            quantized.integers,
+            quantized.step,
+            quantized.longest,
+            n_nonzero_coefs,
+            atoms_per_step,
+            absolute,
+            *part,
+        )
+        if refit:
+            pursuit.refit_tile(tile, dictionary, gram, *part)
+
+    _for_each_tile(
+        x,
+        intercept,
+        dictionary,
+        consume,
+        width=-(-dictionary.shape[0] // searched) * searched,
+        filling=0.0 if absolute else -np.inf,
+    )
+
+
+def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs, quantized=None):
     """Orthogonal matching pursuit codes: (values, indices, counts).
 
     A batch of rows advances together, one atom a step. Where the Gram matrix is larger than a
     cache and the rows are many, it is packed in blocks of columns, so that each step reads it from
     memory once for all rows; otherwise each row reads the rows of the Gram matrix that it
-    needs. Both do the same operations in the same order.
+    needs. `quantized` is what `quantize` gives for the Gram matrix.
     """
+    if gram is None:
+        return encode_omp_without_gram(x, dictionary, intercept, n_nonzero_coefs=n_nonzero_coefs)
     codes = _empty_codes(x, n_nonzero_coefs)
-    blocked = x.shape[0] >= OMP_BLOCKED_ROWS and gram.nbytes > CACHE_BYTES
-    blocks = _column_blocks(gram) if blocked else gram[None]
+    search = _search(dictionary, gram, quantized, x.shape[0])
     row_bytes = 8 * n_nonzero_coefs**2 + gram.shape[0] * x.itemsize
     height = max(1, OMP_BATCH_BYTES // row_bytes)
     for start in range(0, x.shape[0], height):
         rows = slice(start, start + height)
-        _omp_batch(
-            x[rows], dictionary, gram, blocks, intercept, n_nonzero_coefs, [c[rows] for c in codes]
-        )
+        batch = _Batch(x[rows], dictionary, intercept, n_nonzero_coefs, search.blocks)
+        batch.advance(dictionary, gram, search)
+        pursuit.omp_emit(batch.support, batch.solution, batch.n_support, *(c[rows] for c in codes))
     return codes
 
 
-def _omp_batch(x, dictionary, gram, blocks, intercept, width, codes):
-    n_rows = x.shape[0]
-    centred = np.empty(x.shape, x.dtype)
-    initial = np.empty((blocks.shape[0], n_rows, blocks.shape[2]), x.dtype)
+class _Batch:
+    """Rows that advance together through orthogonal matching pursuit."""
 
-    def keep(start, stop, tile, correlations):
-        centred[start:stop] = tile
-        pursuit.pack_columns(correlations, initial, start, 0, stop - start)
+    def __init__(self, x, dictionary, intercept, width, blocks):
+        n_rows = x.shape[0]
+        self.x = np.empty(x.shape, x.dtype)
+        self.initial = _aligned_empty((blocks.shape[0], n_rows, blocks.shape[2]), x.dtype)
+        _for_each_tile(x, intercept, dictionary, self._keep)
+        self.support = np.zeros((n_rows, width), np.int64)
+        self.coefficients = np.zeros((n_rows, width), x.dtype)
+        self.n_support = np.zeros(n_rows, np.int64)
+        self.n_subtract = np.where((self.x != 0).any(axis=1), 0, -1)
+        self.factor = np.zeros((n_rows, width, width))
+        self.forward, self.solution = np.zeros((n_rows, width)), np.zeros((n_rows, width))
 
-    _for_each_tile(x, intercept, dictionary, keep)
-    support = np.zeros((n_rows, width), np.int64)
-    coefficients = np.zeros((n_rows, width), x.dtype)
-    n_support = np.zeros(n_rows, np.int64)
-    n_subtract = np.where((centred != 0).any(axis=1), 0, -1)
-    factor = np.zeros((n_rows, width, width))
-    forward, solution = np.zeros((n_rows, width)), np.zeros((n_rows, width))
-    for _ in range(width):
-        best_atom = _omp_best_atoms(blocks, initial, support, coefficients, n_subtract)
+    def _keep(self, start, stop, tile, correlations):
+        self.x[start:stop] = tile
+        pursuit.pack_columns(correlations, self.initial, start, 0, stop - start)
 
-        def refit(first, last, best_atom=best_atom):
-            pursuit.omp_refit(
-                first, last, centred, dictionary, gram, best_atom, initial, support,
-                coefficients, n_support, n_subtract, factor, forward, solution,
+    def advance(self, dictionary, gram, search):
+        """Add atoms until all rows are finished."""
+        for _ in range(self.support.shape[1]):
+            best_atom = search.best_atoms(self)
+
+            def refit(first, last, best_atom=best_atom):
+                pursuit.omp_refit(
+                    first, last, self.x, dictionary, gram, best_atom, self.initial, self.support,
+                    self.coefficients, self.n_support, self.n_subtract, self.factor, self.forward,
+                    self.solution,
+                )  # fmt: skip
+
+            run_in_parallel(refit, self.x.shape[0], grain=8)
+            if (self.n_subtract < 0).all():
+                break
+
+
+def _search(dictionary, gram, quantized, n_rows):
+    """How the best atoms of a batch are found."""
+    many = gram.nbytes > CACHE_BYTES
+    if quantized is None:
+        blocked = many and n_rows >= OMP_BLOCKED_ROWS
+        return _Search(_column_blocks(gram, OMP_BLOCK_BYTES) if blocked else gram[None])
+    blocked = many and n_rows >= OMP_QUANTIZED_BLOCKED_ROWS
+    blocks = _column_blocks(quantized.integers, LINE) if blocked else quantized.integers[None]
+    return _QuantizedSearch(blocks, dictionary, quantized)
+
+
+class _Search:
+    """Search with the Gram matrix itself, in blocks of columns (n_blocks, M, width)."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def best_atoms(self, batch):
+        """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
+        n_rows = batch.x.shape[0]
+        best, atom = np.zeros(n_rows, self.blocks.dtype), np.full(n_rows, -1)
+        state = (
+            self.blocks, batch.initial, batch.support, batch.coefficients, batch.n_subtract
+        )  # fmt: skip
+        if self.blocks.shape[0] == 1:
+            run_in_parallel(
+                lambda first, last: pursuit.omp_scan(0, 1, first, last, *state, best, atom), n_rows
+            )
+            return atom
+        found = []
+
+        def scan(first, last):
+            part = np.zeros(n_rows, self.blocks.dtype), np.full(n_rows, -1)
+            pursuit.omp_scan(first, last, 0, n_rows, *state, *part)
+            found.append((first, *part))
+
+        run_in_parallel(scan, self.blocks.shape[0])
+        for _, other, other_atom in sorted(found, key=lambda part: part[0]):
+            better = other > best
+            best = np.where(better, other, best)
+            atom = np.where(better, other_atom, atom)
+        return atom
+
+
+class _QuantizedSearch:
+    """Search with the quantized Gram matrix, where exact correlations decide what it cannot."""
+
+    def __init__(self, blocks, dictionary, quantized):
+        self.blocks, self.dictionary, self.quantized = blocks, dictionary, quantized
+
+    def best_atoms(self, batch):
+        """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
+        n_rows = batch.x.shape[0]
+        step = self.quantized.step
+        state = (
+            batch.initial,
+            batch.support.astype(np.int32),
+            -batch.coefficients * step[batch.support],
+            batch.n_subtract,
+        )
+        scan = self._scan_rows if self.blocks.shape[0] == 1 else self._scan_blocks
+        kept = scan(state, n_rows)
+        best_atom = np.full(n_rows, -1)
+
+        def choose(first, last):
+            quantized_omp.omp_choose(
+                first, last, batch.x, self.dictionary, self.quantized.longest, step,
+                batch.support, batch.solution, batch.n_support, batch.n_subtract, *kept, best_atom,
             )  # fmt: skip
 
-        run_in_parallel(refit, n_rows, grain=8)
-        if (n_subtract < 0).all():
-            break
-    pursuit.omp_emit(support, solution, n_support, *codes)
+        run_in_parallel(choose, n_rows, grain=8)
+        return best_atom
 
-
-def _omp_best_atoms(blocks, initial, support, coefficients, n_subtract):
-    """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
-    n_rows = support.shape[0]
-    best, atom = np.zeros(n_rows, blocks.dtype), np.full(n_rows, -1)
-    state = blocks, initial, support, coefficients, n_subtract
-    if blocks.shape[0] == 1:
+    def _scan_rows(self, state, n_rows):
+        kept = _nothing_kept(n_rows)
         run_in_parallel(
-            lambda first, last: pursuit.omp_scan(0, 1, first, last, *state, best, atom), n_rows
+            lambda first, last: quantized_omp.omp_scan_rows(
+                first, last, self.blocks[0], *state, *kept
+            ),
+            n_rows,
         )
-        return atom
-    found = []
+        return kept
 
-    def scan(first, last):
-        part = np.zeros(n_rows, blocks.dtype), np.full(n_rows, -1)
-        pursuit.omp_scan(first, last, 0, n_rows, *state, *part)
-        found.append((first, *part))
+    def _scan_blocks(self, state, n_rows):
+        found = []
 
-    run_in_parallel(scan, blocks.shape[0])
-    for _, other, other_atom in sorted(found, key=lambda part: part[0]):
-        better = other > best
-        best = np.where(better, other, best)
-        atom = np.where(better, other_atom, atom)
-    return atom
+        def scan(first, last):
+            part = _nothing_kept(n_rows)
+            quantized_omp.omp_scan_blocks(first, last, self.blocks, *state, *part)
+            found.append((first, *part))
+
+        run_in_parallel(scan, self.blocks.shape[0])
+        (_, *kept), *others = sorted(found, key=lambda part: part[0])
+        for _, *other in others:
+            quantized_omp.merge_kept(*kept, *other)
+        return kept
 
 
-def _column_blocks(gram):
-    """Gram matrix as contiguous blocks of columns, (n_blocks, M, width)."""
-    width = OMP_BLOCK_BYTES // gram.itemsize
-    blocks = np.empty((-(-gram.shape[0] // width), gram.shape[0], width), gram.dtype)
+def _nothing_kept(n_rows):
+    kept = n_rows, quantized_omp.KEPT
+    return np.zeros(kept, np.float32), np.full(kept, -1)
+
+
+def _column_blocks(matrix, n_bytes):
+    """Matrix as contiguous blocks of columns, (n_blocks, n_rows, width)."""
+    n_rows, n_columns = matrix.shape
+    width = n_bytes // matrix.itemsize
+    blocks = _aligned_empty((-(-n_columns // width), n_rows, width), matrix.dtype)
     run_in_parallel(
-        lambda first, last: pursuit.pack_columns(gram, blocks, 0, first, last),
-        gram.shape[0],
-        grain=64,
+        lambda first, last: pursuit.pack_columns(matrix, blocks, 0, first, last), n_rows, grain=64
     )
     return blocks
 

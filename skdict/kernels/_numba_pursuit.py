@@ -320,6 +320,21 @@ def _refit_row(x, dictionary, gram, support, n_support, factor, right_side, coef
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def refit_tile(x, dictionary, gram, values, indices, counts):
+    """Replace the coefficients of a tile of codes by least squares on their atoms."""
+    width = values.shape[1]
+    support = np.empty(width, np.int64)
+    coefficients = np.empty(width)
+    factor = np.empty((width, width))
+    right_side = np.empty(width)
+    for r in range(x.shape[0]):
+        for k in range(counts[r]):
+            support[k] = indices[r, k]
+        _refit_row(x[r], dictionary, gram, support, counts[r], factor, right_side, coefficients)
+        counts[r] = _emit(support, coefficients, counts[r], values[r], indices[r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def icfl_tile(
     x,  # IN (rows, d), centred
     correlations,  # IN (rows, M) x D^T; destroyed
