@@ -8,7 +8,8 @@ from importlib import import_module
 from benchmarks.machine import machine, package_version
 from benchmarks.processes import ContestantError, Worker
 
-# A run lasts about this long (if there are rows enough), and a contestant gets this many runs
+# A run lasts about this long (if there are rows enough): coders that let rows advance together need
+# many, and a call has fixed costs that should not count. And a contestant gets this many runs
 # unless they take longer than the budget: then fewer, but at least three.
 RUN_SECONDS = 3.0
 N_RUNS = 5
@@ -127,7 +128,7 @@ def judge_results(workers, entries, judge, fixed_rows):
 
 
 def rows_per_run(worker, entry, problem, quick):
-    """Rows that take about a second; the first, untimed run compiles and warms caches."""
+    """Rows that take as long as a run shall; the first, untimed run compiles and warms caches."""
     target = 0.05 if quick else RUN_SECONDS
     n_rows = min(entry["first_rows"], problem.n_rows)
     attempt(entry, worker.call, "seconds", n_rows)

@@ -250,7 +250,7 @@ def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs, quantized=Non
         return encode_omp_without_gram(x, dictionary, intercept, n_nonzero_coefs=n_nonzero_coefs)
     codes = _empty_codes(x, n_nonzero_coefs)
     search = _search(dictionary, gram, quantized, x.shape[0])
-    row_bytes = 8 * n_nonzero_coefs**2 + gram.shape[0] * x.itemsize
+    row_bytes = 4 * n_nonzero_coefs**2 + gram.shape[0] * x.itemsize
     height = max(1, OMP_BATCH_BYTES // row_bytes)
     for start in range(0, x.shape[0], height):
         rows = slice(start, start + height)
@@ -272,7 +272,7 @@ class _Batch:
         self.coefficients = np.zeros((n_rows, width), x.dtype)
         self.n_support = np.zeros(n_rows, np.int64)
         self.n_subtract = np.where((self.x != 0).any(axis=1), 0, -1)
-        self.factor = np.zeros((n_rows, width, width))
+        self.inverse = np.zeros((n_rows, width * (width + 1) // 2))
         self.forward, self.solution = np.zeros((n_rows, width)), np.zeros((n_rows, width))
 
     def _keep(self, start, stop, tile, correlations):
@@ -287,7 +287,7 @@ class _Batch:
             def refit(first, last, best_atom=best_atom):
                 pursuit.omp_refit(
                     first, last, self.x, dictionary, gram, best_atom, self.initial, self.support,
-                    self.coefficients, self.n_support, self.n_subtract, self.factor, self.forward,
+                    self.coefficients, self.n_support, self.n_subtract, self.inverse, self.forward,
                     self.solution,
                 )  # fmt: skip
 

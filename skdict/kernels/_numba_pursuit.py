@@ -494,35 +494,38 @@ def omp_scan(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _extend_factor(gram, support, n_support, atom, factor, tolerance):
-    """Append a row to the Cholesky factor of the support's Gram block; False if dependent."""
+def _extend_inverse(gram, support, n_support, atom, inverse, products, projections, tolerance):
+    """Append a row to the inverse Cholesky factor of the support's Gram block; False if dependent.
+
+    With the rows of the inverse no step waits for the one before it, as it does in a triangular
+    solve. The row's number j begins at j (j + 1) / 2. On return `projections` are those of the
+    new atom on the orthonormal basis of the others.
+    """
     norm = np.float64(gram[atom, atom])
-    pivot = norm
-    row = factor[n_support]
     for j in range(n_support):
-        s = np.float64(gram[atom, support[j]])
-        earlier = factor[j]
-        for k in range(j):
-            s -= row[k] * earlier[k]
-        row[j] = s / earlier[j]
-        pivot -= row[j] * row[j]
+        products[j] = gram[atom, support[j]]
+    new = inverse[n_support * (n_support + 1) // 2 :]
+    for k in range(n_support):
+        new[k] = 0.0
+    pivot = norm
+    start = 0
+    for j in range(n_support):
+        row = inverse[start : start + j + 1]
+        projection = 0.0
+        for k in range(j + 1):
+            projection += row[k] * products[k]
+        for k in range(j + 1):
+            new[k] -= projection * row[k]
+        projections[j] = projection
+        pivot -= projection * projection
+        start += j + 1
     if pivot <= tolerance * norm:
         return False
-    row[n_support] = math.sqrt(pivot)
+    length = math.sqrt(pivot)
+    for k in range(n_support):
+        new[k] /= length
+    new[n_support] = 1.0 / length
     return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-def _back_substitute(factor, forward, n, solution):
-    """Solve factor^T solution = forward, row by row of the factor."""
-    for i in range(n):
-        solution[i] = forward[i]
-    for i in range(n - 1, -1, -1):
-        row = factor[i]
-        z = solution[i] / row[i]
-        solution[i] = z
-        for k in range(i):
-            solution[k] -= row[k] * z
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -538,9 +541,9 @@ def omp_refit(
     coefficients,  # OUT (rows, K) in the type of the rows
     n_support,  # IN/OUT (rows,)
     n_subtract,  # IN/OUT (rows,)
-    factor,  # IN/OUT (rows, K, K)
+    inverse,  # IN/OUT (rows, K (K + 1) / 2) inverse Cholesky factors, row by row
     forward,  # IN/OUT (rows, K)
-    solution,  # OUT (rows, K)
+    solution,  # IN/OUT (rows, K)
 ):
     """Add the best atom of every row and refit all its atoms by least squares."""
     n_features = x.shape[1]
@@ -550,24 +553,27 @@ def omp_refit(
     refresh = REFRESH_FLOAT64 if epsilon < 1e-12 else REFRESH_FLOAT32
     residual = np.empty(n_features)
     correlations = np.empty(dictionary.shape[0], x.dtype)
+    products, projections = np.empty(n_nonzero_coefs), np.empty(n_nonzero_coefs)
     for r in range(first, last):
         if n_subtract[r] < 0:
             continue
         n = n_support[r]
         atom = best_atom[r]
-        if atom < 0 or not _extend_factor(
-            gram, support[r], n, atom, factor[r], DEPENDENT * epsilon
+        if atom < 0 or not _extend_inverse(
+            gram, support[r], n, atom, inverse[r], products, projections, DEPENDENT * epsilon
         ):
             n_subtract[r] = -1
             continue
+        new = inverse[r, n * (n + 1) // 2 :]
+        step = _inner(dictionary[atom], x[r]) - _inner(projections[:n], forward[r, :n])
+        step *= new[n]
         support[r, n] = atom
-        forward[r, n] = (
-            _inner(dictionary[atom], x[r]) - _inner(factor[r, n, :n], forward[r, :n])
-        ) / factor[r, n, n]
+        forward[r, n] = step
         n += 1
+        for k in range(n):
+            solution[r, k] += step * new[k]
         n_support[r] = n
         n_subtract[r] = n
-        _back_substitute(factor[r], forward[r], n, solution[r])
         for k in range(n):
             coefficients[r, k] = solution[r, k]
         if n == n_nonzero_coefs:
