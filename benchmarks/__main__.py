@@ -5,7 +5,8 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import goals, growth, plot, scale, side_by_side
+from benchmarks import goals, gpu, growth, plot, scale, side_by_side
+from benchmarks.gpu_device import is_device
 from benchmarks.machine import describe_machine, n_cores, read_bandwidth
 from benchmarks.race import print_section, timed
 
@@ -14,6 +15,7 @@ SPEED = (*RACES, "memory", "selectivity", "growth")
 # Modules with a function ``run``: minutes each, about the models rather than the machine, so that
 # they run only when named.
 QUALITY = ("planted_recovery", "default_rules", "solvers", "time_to_quality")
+NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 
 
 def parse_arguments(arguments=None):
@@ -23,7 +25,7 @@ def parse_arguments(arguments=None):
         "names",
         nargs="*",
         metavar="name",
-        help=f"{', '.join(SPEED)} (all of these by default), {', '.join(QUALITY)}",
+        help=f"{', '.join(SPEED)} (all of these by default), gpu, {', '.join(QUALITY)}",
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, under a minute")
     parser.add_argument("--threads", type=int, default=n_cores(), help="threads of everyone")
@@ -37,17 +39,24 @@ def parse_arguments(arguments=None):
         "--memory-rows", type=int, default=200_000, help="rows of the memory map of `memory`"
     )
     parser.add_argument(
+        "--device",
+        default="cuda",
+        help="device of `gpu`: cuda, cuda:<index>, or torch:cpu to test it with --quick",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         default=Path("build/benchmarks/results.json"),
         help="results; sections that are there already and not run again are kept",
     )
     options = parser.parse_args(arguments)
-    unknown = sorted(set(options.names) - {*SPEED, *QUALITY})
+    unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
-        parser.error(
-            f"unknown benchmark {', '.join(unknown)}; there are {', '.join((*SPEED, *QUALITY))}"
-        )
+        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if not is_device(options.device):
+        parser.error(f"--device must be cuda, cuda:<index> or torch:cpu, not {options.device}")
+    if options.device == "torch:cpu" and not options.quick:
+        parser.error("--device torch:cpu is for tests: add --quick")
     return options
 
 
@@ -62,6 +71,9 @@ def run_one(name, options):
     elif name == "selectivity":
         results = scale.run_selectivity(options)
         scale.print_selectivity(results)
+    elif name == "gpu":
+        results = gpu.run(options)
+        gpu.print_section(results)
     elif name == "growth":
         results = growth.run(options)
         growth.print_growth(results)
@@ -92,7 +104,7 @@ def main(arguments=None):
         if plot.plot(results, picture):
             print(f"\nWrote {options.output} and {picture}.")
         else:
-            print(f"\nWrote {options.output}; no picture without matplotlib.")
+            print(f"\nWrote {options.output}; no picture without races and matplotlib.")
 
 
 if __name__ == "__main__":

@@ -39,17 +39,24 @@ class Goal:
 
     def measure(self, results):
         """Figure and verdict: "met", "missed" or "not measured"."""
+        section = results.get(self.section)
+        if section is None or section["quick"]:
+            return None, "not measured"
         try:
-            figure = self.value(results[self.section])
+            figure = self.value(section)
         except KeyError:
             return None, "not measured"
+        return figure, self.verdict(figure)
+
+    def verdict(self, figure):
+        """Return whether a figure meets the goal: "met" or "missed"."""
         met = figure >= self.bound if self.at_least else figure <= self.bound
-        return figure, "met" if met else "missed"
+        return "met" if met else "missed"
 
     def statement(self):
         """Return the bound in words."""
         sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.bound:,g}{self.unit}"
+        return f"{sign} {self.bound:,.10g}{self.unit}"
 
 
 def entry(section, label):
@@ -171,16 +178,15 @@ GOALS = (
 
 
 def print_goals(results):
-    """Print goal, measured figure and verdict."""
+    """Print goal, measured figure and verdict of the sections that do not print theirs."""
+    results = {name: section for name, section in results.items() if name != "gpu"}
+    if not results:
+        return
     if all(section.get("quick") for section in results.values()):
         print("\nThe goals are for the full sizes; this was a quick run.")
         return
     print(f"\n{'goal':68} {'figure':46} {'wanted':>10} {'measured':>10}")
     for goal in GOALS:
-        section = results.get(goal.section)
-        if section is None or section["quick"]:
-            figure, verdict = None, "not measured"
-        else:
-            figure, verdict = goal.measure(results)
+        figure, verdict = goal.measure(results)
         measured = "" if figure is None else f"{figure:,.4g}{goal.unit}"
         print(f"{goal.work:68} {goal.figure:46} {goal.statement():>10} {measured:>10}  {verdict}")

@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 from benchmarks.goals import GOALS, PRODUCT, entry
+from benchmarks.gpu_page import gpu_text
 from benchmarks.plot import AXES, plot
+from benchmarks.rst import heading, number, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RACES = {
@@ -68,43 +70,6 @@ loss and, where the method is the same, the same direction.
 """
 
 
-def table(header, rows, *, widths=None):
-    """Return a list-table directive.
-
-    Parameters
-    ----------
-    header : sequence of str
-        Head of each column.
-    rows : iterable of sequence of str
-        Cells.
-    widths : sequence of int or None, default=None
-        Relative widths of the columns.
-    """
-    lines = [".. list-table::", "   :header-rows: 1"]
-    if widths is not None:
-        lines.append("   :widths: " + " ".join(map(str, widths)))
-    lines.append("")
-    for row in [header, *rows]:
-        for k, cell in enumerate(row):
-            lines.append(f"   {'* -' if k == 0 else '  -'} {cell}".rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def heading(title):
-    """Return a section title."""
-    return f"{title}\n{'=' * len(title)}\n"
-
-
-def number(value, digits=3):
-    """Show a number with so many significant digits and thousands separated."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return text if "e" not in text else f"{value:.1e}"
-
-
 def describe_machines(results):
     """Say where and when the sections were measured."""
     sections = {}
@@ -132,10 +97,7 @@ def goals_table(results):
     rows = []
     for goal in GOALS:
         section = results.get(goal.section)
-        if section is None or section["quick"]:
-            figure, verdict = None, "not measured"
-        else:
-            figure, verdict = goal.measure(results)
+        figure, verdict = goal.measure(results)
         measured = "" if figure is None else number(figure) + goal.unit
         shown = f"**{verdict}**" if verdict == "missed" else verdict
         work = goal.work
@@ -326,11 +288,11 @@ def page(results, *, picture):
     picture : bool
         Whether the picture was drawn.
     """
-    threads = max(section["threads"] for section in results.values())
+    on_cpu = {name: section for name, section in results.items() if name != "gpu"} or results
     parts = [
         INTRODUCTION.format(
-            threads=threads,
-            machine=describe_machines(results),
+            threads=max(section["threads"] for section in on_cpu.values()),
+            machine=describe_machines(on_cpu),
             picture=PICTURE if picture else "",
         ),
         heading("Goals"),
@@ -341,7 +303,8 @@ def page(results, *, picture):
         if name in results:
             section = results[name]
             parts += [heading(title.format(**section["problem"])), race_table(section)]
-    parts += [scale_text(results).rstrip("\n"), growth_text(results), NOTES, METHOD]
+    parts += [scale_text(results).rstrip("\n"), growth_text(results)]
+    parts += [gpu_text(results), NOTES, METHOD]
     return "\n".join(part for part in parts if part)
 
 

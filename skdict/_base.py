@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 import zlib
+from collections import deque
 
 import numpy as np
 from scipy import sparse
@@ -12,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdict._validation import dense_output_container
+from skdict._validation import check_device, dense_output_container, host_array
 from skdict.kernels import get_kernels
 
 FLOATS = (np.float64, np.float32)
@@ -44,8 +45,7 @@ class SkdictTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 class Dictionary(SkdictTransformer):
     """Base of the dictionaries: codes out, reconstructions back.
 
-    A subclass provides ``_encode(X)``: codes of validated rows as fixed-width arrays
-    ``(values, indices, counts)``.
+    A subclass provides ``_encode(X)``: CSR codes of validated rows.
     """
 
     def transform(self, X):
@@ -67,10 +67,14 @@ class Dictionary(SkdictTransformer):
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, or has another number of features than in fit.
+            If X holds NaN or infinity, or has another number of features than in fit, or the
+            device is not there.
+        ImportError
+            If the device needs torch, which is not installed.
         """
         check_is_fitted(self, "components_")
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        check_device(self.device)
+        X = validate_data(self, host_array(X), dtype=FLOATS, reset=False)
         container = dense_output_container(self)
         if container != "default" and self.sparse_output:
             raise ValueError(
@@ -78,11 +82,13 @@ class Dictionary(SkdictTransformer):
                 f"sparse_output=False to output {container} dataframes or disable "
                 f'{container} output via set_output(transform="default").'
             )
-        codes = self._encode_chunks(X)
+        codes = self._encode(X)
         return codes if self.sparse_output else codes.toarray()
 
     def inverse_transform(self, X):
         """Reconstruct embeddings from codes: ``X @ components_ + intercept_``.
+
+        Computed on the CPU, whatever `device` is.
 
         Parameters
         ----------
@@ -100,7 +106,7 @@ class Dictionary(SkdictTransformer):
             If the number of columns is not the number of atoms.
         """
         check_is_fitted(self, "components_")
-        X = check_array(X, accept_sparse="csr", dtype=FLOATS)
+        X = check_array(host_array(X), accept_sparse="csr", dtype=FLOATS)
         n_atoms = self.components_.shape[0]
         if X.shape[1] != n_atoms:
             raise ValueError(f"X must have {n_atoms} columns, one per atom, got {X.shape[1]}")
@@ -130,8 +136,9 @@ class Dictionary(SkdictTransformer):
             Explained variance; 0 for constant X that is reconstructed up to a constant.
         """
         check_is_fitted(self, "components_")
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        residual = X - self.inverse_transform(self._encode_chunks(X))
+        check_device(self.device)
+        X = validate_data(self, host_array(X), dtype=FLOATS, reset=False)
+        residual = X - self.inverse_transform(self._encode(X))
         left = np.var(residual, axis=0, dtype=np.float64).sum()
         total = np.var(X, axis=0, dtype=np.float64).sum()
         if total == 0:
@@ -142,23 +149,24 @@ class Dictionary(SkdictTransformer):
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def _encode_chunks(self, X):
-        return encode_in_chunks(self._encode, X, self._code_width(), self.components_.shape[0])
 
-
-def encode_in_chunks(encode, X, width, n_atoms):
-    """CSR codes of validated rows; at no time more than a chunk of fixed-width codes.
+def encode_in_chunks(encode, X, width, n_atoms, *, device="cpu", atoms=None):
+    """CSR codes of validated rows; at no time more than a few chunks of fixed-width codes.
 
     Parameters
     ----------
     encode : callable
-        Gives (values, indices, counts) of some rows, `width` entries wide.
+        Gives (values, indices, counts), `width` entries wide, of rows on the device.
     X : ndarray of shape (n_samples, n_features)
         Rows; a memory map is read chunk by chunk.
     width : int
         Most non-zeros in a code.
     n_atoms : int
         Number of columns of the codes.
+    device : str, default="cpu"
+        Where the rows are coded.
+    atoms : ndarray of int or None, default=None
+        The columns that the indices stand for, ascending. None: for themselves.
 
     Returns
     -------
@@ -170,24 +178,42 @@ def encode_in_chunks(encode, X, width, n_atoms):
     indices = np.empty(n_rows * width, np.int32)
     indptr = np.zeros(n_rows + 1, np.int64)
     filled = 0
-    for start in range(0, n_rows, CHUNK_ROWS):
-        values, atoms, counts = encode(X[start : start + CHUNK_ROWS])
+    for rows, (values, chosen, counts) in _codes_of_chunks(encode, X, device):
         kept = np.arange(width) < counts[:, None]
         new = values[kept]
         if not np.isfinite(new).all():
             raise ValueError(
                 f"the codes overflowed {X.dtype}: rescale X (largest absolute value "
-                f"{np.abs(X[start : start + CHUNK_ROWS]).max():.3g}), for example with Normalizer"
+                f"{np.abs(X[rows]).max():.3g}), for example with Normalizer"
             )
         data[filled : filled + new.size] = new
-        indices[filled : filled + new.size] = atoms[kept]
-        ends = indptr[start + 1 : start + 1 + counts.size]
+        chosen = chosen[kept]
+        indices[filled : filled + new.size] = chosen if atoms is None else atoms[chosen]
+        ends = indptr[rows.start + 1 : rows.start + 1 + counts.size]
         np.cumsum(counts, out=ends)
         ends += filled
         filled += new.size
     data.resize(filled, refcheck=False)
     indices.resize(filled, refcheck=False)
     return csr_codes(data, indices, indptr, (n_rows, n_atoms))
+
+
+def _codes_of_chunks(encode, X, device):
+    """Rows (a slice) and their codes on the host, chunk by chunk.
+
+    A device codes a chunk while the host takes in the codes of the one before.
+    """
+    kernels = get_kernels(device)
+    chunks = [slice(i, i + CHUNK_ROWS) for i in range(0, X.shape[0], CHUNK_ROWS)]
+    n_ahead = 0 if device == "cpu" else 1
+    waiting = deque()
+    for rows, batch in zip(chunks, kernels.stream(X, chunks, None, device), strict=True):
+        waiting.append((rows, encode(batch)))
+        if len(waiting) > n_ahead:
+            rows, codes = waiting.popleft()
+            yield rows, [kernels.to_host(array) for array in codes]
+    for rows, codes in waiting:
+        yield rows, [kernels.to_host(array) for array in codes]
 
 
 def csr_codes(data, indices, indptr, shape):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_array
 
-from skdict._base import FLOATS, encode_in_chunks, gram_is_wanted
+from skdict._base import FLOATS, csr_codes, encode_in_chunks, gram_is_wanted
 from skdict._validation import (
     check_boolean_or,
     check_choice,
+    check_device,
     check_integer,
     clip_n_nonzero_coefs,
+    host_array,
 )
 from skdict.kernels import get_kernels
 
@@ -26,6 +28,7 @@ def sparse_encode(
     atoms_per_step=5,
     gram=None,
     precompute="auto",
+    device="cpu",
 ):
     """Code rows over a given dictionary.
 
@@ -53,6 +56,9 @@ def sparse_encode(
         product with the whole dictionary: usually slower, but nothing of size ``n_components``
         squared is held. ``"auto"`` forms it up to 4 GiB, that is 32,768 atoms in float32 and
         23,170 in float64, and uses a given `gram` at any size. Codes agree to rounding.
+    device : str, default="cpu"
+        Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
+        ``"torch:cpu"``. See :ref:`devices`.
 
     Returns
     -------
@@ -62,8 +68,10 @@ def sparse_encode(
     Raises
     ------
     ValueError
-        If an array holds NaN or infinity, shapes do not fit, a parameter is out of range, or
-        `gram` is given together with ``precompute=False``.
+        If an array holds NaN or infinity, shapes do not fit, a parameter is out of range,
+        `gram` is given together with ``precompute=False``, or the device is not there.
+    ImportError
+        If the device needs torch, which is not installed.
 
     See Also
     --------
@@ -87,12 +95,14 @@ def sparse_encode(
     check_integer("n_nonzero_coefs", n_nonzero_coefs, 1, none=True)
     check_integer("atoms_per_step", atoms_per_step, 1)
     check_boolean_or("precompute", precompute, ("auto",))
+    check_device(device)
     if gram is not None and not precompute:
         raise ValueError(
             "precompute=False says that no Gram matrix is to be used, but gram is given: leave one "
             "of the two out"
         )
-    X = check_array(X, dtype=FLOATS, input_name="X")
+    X = check_array(host_array(X), dtype=FLOATS, input_name="X")
+    dictionary = host_array(dictionary, name="dictionary")
     dictionary = check_array(dictionary, dtype=X.dtype, order="C", input_name="dictionary")
     n_atoms, n_features = dictionary.shape
     if X.shape[1] != n_features:
@@ -100,17 +110,21 @@ def sparse_encode(
             f"X and dictionary must have the same number of features, got {X.shape[1]} and "
             f"{n_features}"
         )
+    kernels = get_kernels(device)
+    native = kernels.to_device(dictionary, device)
     if gram is None:
         if gram_is_wanted(precompute, n_atoms, X.dtype):
-            gram = get_kernels("cpu").gram_matrix(dictionary)
+            gram = kernels.gram_matrix(native)
     else:
+        gram = host_array(gram, name="gram")
         gram = check_array(gram, dtype=X.dtype, order="C", input_name="gram")
         if gram.shape != (n_atoms, n_atoms):
             raise ValueError(
                 f"gram must have shape (n_components, n_components) = ({n_atoms}, {n_atoms}), "
                 f"got {gram.shape}"
             )
-    squared = _squared_lengths(dictionary, gram)
+        gram = kernels.to_device(gram, device)
+    squared = _squared_lengths(native, gram, device)
     lost = ~np.isfinite(squared) | ((squared == 0) & (dictionary != 0).any(axis=1))
     if lost.any():
         raise ValueError(
@@ -119,23 +133,17 @@ def sparse_encode(
         )
     if n_nonzero_coefs is None:
         n_nonzero_coefs = max(1, n_features // 10)
-    width = clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms)
-    intercept = np.zeros(n_features, X.dtype)
-    quantized = None if gram is None else get_kernels("cpu").quantize(dictionary, gram)
-
-    def encode(rows):
-        return encode_rows(
-            rows,
-            dictionary,
-            gram,
-            intercept,
-            algorithm=algorithm,
-            n_nonzero_coefs=width,
-            atoms_per_step=int(atoms_per_step),
-            quantized=quantized,
-        )
-
-    return encode_in_chunks(encode, X, width, n_atoms)
+    return encode_rows(
+        X,
+        native,
+        gram,
+        kernels.to_device(np.zeros(n_features, X.dtype), device),
+        device=device,
+        algorithm=algorithm,
+        n_nonzero_coefs=clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms),
+        atoms_per_step=int(atoms_per_step),
+        quantized=None if gram is None else kernels.quantize(native, gram),
+    )
 
 
 def encode_rows(
@@ -144,6 +152,7 @@ def encode_rows(
     gram,
     intercept,
     *,
+    device,
     algorithm,
     n_nonzero_coefs,
     atoms_per_step=5,
@@ -151,53 +160,42 @@ def encode_rows(
     refit=False,
     quantized=None,
 ):
-    """Fixed-width codes (values, indices, counts) of valid rows; zero atoms are never chosen.
+    """CSR codes of valid rows of a NumPy array; the other arrays are on the device.
 
     `gram` may be None: then no array of the size of the atoms squared is formed. `quantized` is
-    its quantized copy.
+    its quantized copy. Zero atoms are never chosen.
     """
-    kernels = get_kernels("cpu")
-    alive = np.flatnonzero(_squared_lengths(dictionary, gram) > 0)
-    all_alive = alive.size == dictionary.shape[0]
-    if not all_alive:
-        dictionary = np.ascontiguousarray(dictionary[alive])
-        if gram is not None:
-            gram = np.ascontiguousarray(gram[np.ix_(alive, alive)])
-            quantized = kernels.quantize(dictionary, gram)
-    if alive.size == 0:
-        n_rows = X.shape[0]
-        shape = (n_rows, n_nonzero_coefs)
-        return np.zeros(shape, X.dtype), np.zeros(shape, np.int32), np.zeros(n_rows, np.int32)
+    kernels, n_atoms = get_kernels(device), dictionary.shape[0]
+    alive = np.flatnonzero(_squared_lengths(dictionary, gram, device) > 0)
     width = min(n_nonzero_coefs, alive.size)
-    if algorithm == "omp":
-        codes = kernels.encode_omp(
-            X, dictionary, gram, intercept, n_nonzero_coefs=width, quantized=quantized
-        )
-    else:
-        codes = kernels.encode_icfl(
-            X,
-            dictionary,
-            gram,
-            intercept,
-            n_nonzero_coefs=width,
-            atoms_per_step=1 if algorithm == "mp" else atoms_per_step,
-            absolute=absolute,
-            refit=refit,
-            quantized=quantized,
-        )
-    values, indices, counts = codes
-    if not all_alive:
-        kept = np.arange(width) < counts[:, None]
-        indices[kept] = alive[indices[kept]]
-    if width < n_nonzero_coefs:
-        pad = ((0, 0), (0, n_nonzero_coefs - width))
-        values, indices = np.pad(values, pad), np.pad(indices, pad)
-    return values, indices, counts
+    if alive.size == 0:
+        nothing = np.empty(0, X.dtype), np.empty(0, np.int32), np.zeros(X.shape[0] + 1, np.int64)
+        return csr_codes(*nothing, (X.shape[0], n_atoms))
+    if alive.size < n_atoms:
+        kept = kernels.to_device(alive, device)
+        dictionary = kernels.copy(dictionary[kept])
+        if gram is not None:
+            gram = kernels.copy(gram[kept][:, kept])
+            quantized = kernels.quantize(dictionary, gram)
+    options = {"n_nonzero_coefs": width, "quantized": quantized}
+    if algorithm != "omp":
+        options["atoms_per_step"] = 1 if algorithm == "mp" else atoms_per_step
+        options |= {"absolute": absolute, "refit": refit}
+    pursue = kernels.encode_omp if algorithm == "omp" else kernels.encode_icfl
+    return encode_in_chunks(
+        lambda rows: pursue(rows, dictionary, gram, intercept, **options),
+        X,
+        width,
+        n_atoms,
+        device=device,
+        atoms=None if alive.size == n_atoms else alive,
+    )
 
 
-def _squared_lengths(dictionary, gram):
+def _squared_lengths(dictionary, gram, device):
     """Squared lengths of the atoms in their own type, as the diagonal of a Gram matrix has them."""
+    kernels = get_kernels(device)
     if gram is not None:
-        return np.einsum("ii->i", gram)
+        return kernels.to_host(gram.diagonal())
     with np.errstate(over="ignore", under="ignore"):
-        return np.einsum("ij,ij->i", dictionary, dictionary)
+        return kernels.to_host(kernels.squared_norms(dictionary))

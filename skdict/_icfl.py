@@ -8,7 +8,8 @@ import numpy as np
 
 from skdict._base import GRAM_BYTES, cached_gram, gram_bytes, gram_is_wanted
 from skdict._coding import encode_rows
-from skdict._minibatch import Adam, MiniBatchDictionary, Surrogate, unit_rows
+from skdict._minibatch import MiniBatchDictionary, unit_rows
+from skdict._training import Adam, Surrogate
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -100,6 +101,10 @@ class ICFLDictionary(MiniBatchDictionary):
         Steps over which ``history_["dead_fraction"]`` counts the use of atoms (Table 1).
     sparse_output : bool, default=True
         Return codes as CSR; otherwise dense.
+    device : str, default="cpu"
+        Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
+        ``"torch:cpu"``. Fitted attributes and codes are NumPy in every case. May be changed after
+        fit. See :ref:`devices`.
     random_state : int, RandomState instance or None, default=None
         Draws the initial atoms, the order of the rows and the resets.
     verbose : int, default=0
@@ -225,6 +230,7 @@ class ICFLDictionary(MiniBatchDictionary):
         init="random",
         dead_window=1000,
         sparse_output=True,
+        device="cpu",
         random_state=None,
         verbose=0,
     ):
@@ -248,6 +254,7 @@ class ICFLDictionary(MiniBatchDictionary):
         self.init = init
         self.dead_window = dead_window
         self.sparse_output = sparse_output
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -269,12 +276,14 @@ class ICFLDictionary(MiniBatchDictionary):
         state.solver = self.solver
         if self.solver == "online":
             self._check_surrogate_fits(dictionary)
-            state.dictionary = Surrogate(dictionary, weights)
+            state.dictionary = Surrogate(dictionary, weights, device=state.device)
         else:
-            state.dictionary = Adam(dictionary)
-            state.gradient = np.empty_like(dictionary)
-        state.intercept = intercept.copy()
-        state.used_since_reset = np.zeros(dictionary.shape[0], np.int64)
+            state.dictionary = Adam(dictionary, device=state.device)
+            state.put(gradient=np.empty_like(dictionary))
+        state.put(
+            intercept=intercept.copy(),
+            used_since_reset=np.zeros(dictionary.shape[0], np.int64),
+        )
 
     def _check_surrogate_fits(self, dictionary):
         n_atoms = dictionary.shape[0]
@@ -316,12 +325,16 @@ class ICFLDictionary(MiniBatchDictionary):
         return dictionary
 
     def _step(self, batch, state, learning_rate):
-        kernels = get_kernels("cpu")
+        kernels = state.kernels
         if state.solver != self.solver:  # changed between two calls of `partial_fit`
-            self._set_state(state, state.dictionary.parameters, state.intercept)
+            self._set_state(
+                state,
+                np.array(kernels.to_host(state.dictionary.parameters)),
+                kernels.to_host(state.intercept),
+            )
         dictionary = state.dictionary.parameters
         intercept = state.intercept
-        has_gram = gram_is_wanted(self.precompute, dictionary.shape[0], dictionary.dtype)
+        has_gram = gram_is_wanted(self.precompute, self._n_atoms, state.dictionary.dtype)
         gram = kernels.gram_matrix(dictionary) if has_gram else None
         n_resets = 0
         if self._reset_is_due(state):
@@ -344,18 +357,17 @@ class ICFLDictionary(MiniBatchDictionary):
         )
         residual = kernels.decode(codes, dictionary, intercept)
         residual -= batch
-        used = np.bincount(codes[1], minlength=dictionary.shape[0])
+        used = kernels.count_uses(codes, self._n_atoms)
         state.used_since_reset += used
         state.usage.add(used, batch.shape[0])
         self._update_dictionary(batch, codes, residual, state, learning_rate)
         if self.fit_intercept:
             step = INTERCEPT_RATE * np.sqrt(batch.shape[1]) * learning_rate
-            intercept -= (2.0 * step * residual.mean(axis=0)).astype(batch.dtype)
-        loss = float(np.mean(np.einsum("ij,ij->i", residual, residual, dtype=np.float64)))
-        return loss, n_resets
+            kernels.subtract_scaled(intercept, kernels.column_mean(residual), 2.0 * step)
+        return kernels.mean_squared_norm(residual), n_resets
 
     def _update_dictionary(self, batch, codes, residual, state, learning_rate):
-        kernels = get_kernels("cpu")
+        kernels = state.kernels
         columns = kernels.by_atom(codes, self._n_atoms)
         unit_norm = bool(self.normalize_components)
         if self.solver == "online":
@@ -377,31 +389,44 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _reset_correlated(self, gram, state):
         """Redraw all but the most used atom of every group of too similar atoms."""
+        dictionary = state.dictionary.parameters
+        usage = state.kernels.to_host(state.used_since_reset)
         atoms = correlated_atoms(
-            state.dictionary.parameters, state.used_since_reset, self.reset_threshold, gram=gram
+            dictionary, usage, self.reset_threshold, gram=gram, device=state.device
         )
         if atoms.size:
-            fresh = state.rng.normal(size=(atoms.size, state.intercept.size))
+            fresh = state.rng.normal(size=(atoms.size, dictionary.shape[1]))
             state.dictionary.reset(atoms, unit_rows(fresh))
             state.usage.forget(atoms)
         return atoms.size
 
     def _publish_parameters(self, state):
-        self.components_ = state.dictionary.parameters.copy()
+        kernels = state.kernels
+        self.components_ = np.array(kernels.to_host(state.dictionary.parameters))
         self._weights = state.dictionary.weights if state.solver == "online" else None
-        self.intercept_ = state.intercept * state.intercept.dtype.type(state.scale)
+        intercept = kernels.to_host(state.intercept)
+        self.intercept_ = intercept * intercept.dtype.type(state.scale)
 
     # ------------------------------------------------------------------ coding
 
     def _encode(self, X):
+        kernels = get_kernels(self.device)
         components = np.ascontiguousarray(self.components_, X.dtype)
-        has_gram = gram_is_wanted(self.precompute, components.shape[0], X.dtype)
-        gram, quantized = cached_gram(self, components) if has_gram else (None, None)
+        intercept = np.ascontiguousarray(self.intercept_, X.dtype)
+        gram = quantized = None
+        native = kernels.to_device(components, self.device)
+        if gram_is_wanted(self.precompute, components.shape[0], X.dtype):
+            if self.device == "cpu":
+                gram, quantized = cached_gram(self, components)
+            else:  # quickly formed there, and not kept in a memory that others need
+                gram = kernels.gram_matrix(native)
+                quantized = kernels.quantize(native, gram)
         return encode_rows(
             X,
-            components,
+            native,
             gram,
-            np.ascontiguousarray(self.intercept_, X.dtype),
+            kernels.to_device(intercept, self.device),
+            device=self.device,
             algorithm="icfl",
             n_nonzero_coefs=self._code_width(),
             atoms_per_step=int(self.atoms_per_step),
@@ -411,7 +436,7 @@ class ICFLDictionary(MiniBatchDictionary):
         )
 
 
-def correlated_atoms(dictionary, usage, threshold, *, gram=None):
+def correlated_atoms(dictionary, usage, threshold, *, gram=None, device="cpu"):
     """Atoms to redraw so that no pair has a cosine above `threshold`.
 
     Atoms are visited from the most used one down; each that is still there removes all others
@@ -419,39 +444,41 @@ def correlated_atoms(dictionary, usage, threshold, *, gram=None):
 
     Parameters
     ----------
-    dictionary : ndarray of shape (n_components, n_features)
-        The atoms.
+    dictionary : array of shape (n_components, n_features)
+        The atoms, on the device.
     usage : ndarray of shape (n_components,)
         How often each atom was used.
     threshold : float
         Largest cosine allowed.
-    gram : ndarray of shape (n_components, n_components), default=None
-        Inner products of the atoms. None means that they are computed for a few atoms at a time,
-        and never for those that are removed already.
+    gram : array of shape (n_components, n_components), default=None
+        Inner products of the atoms, on the device. None means that they are computed for a few
+        atoms at a time, and never for those that are removed already.
+    device : str, default="cpu"
+        Where the arrays live.
 
     Returns
     -------
     ndarray of int
         Indices of the atoms to redraw, ascending.
     """
+    kernels = get_kernels(device)
     n_atoms = dictionary.shape[0]
-    if gram is None:
-        norms = np.sqrt(np.einsum("ij,ij->i", dictionary, dictionary))
-    else:
-        norms = np.sqrt(np.diag(gram))
+    squared = kernels.squared_norms(dictionary) if gram is None else gram.diagonal()
+    norms = kernels.to_device(np.sqrt(kernels.to_host(squared)), device)
     order = np.lexsort((np.arange(n_atoms), -np.asarray(usage)))
     rank = np.argsort(order)
     removed = np.zeros(n_atoms, bool)
     for start in range(0, n_atoms, VISITED_ATOMS):
         atoms = order[start : start + VISITED_ATOMS]
         atoms = atoms[~removed[atoms]]
+        visited = kernels.to_device(atoms, device)
         if gram is None:
-            similar = get_kernels("cpu").similar_atoms(dictionary, atoms, norms, threshold)
+            similar = kernels.similar_atoms(dictionary, visited, norms, threshold)
         else:
-            similar = gram[atoms] > threshold * norms[atoms, None] * norms
-        similar[np.arange(atoms.size), atoms] = False
-        for k in np.flatnonzero(similar.any(axis=1)):
+            similar = gram[visited] > threshold * norms[visited, None] * norms
+        similar[kernels.to_device(np.arange(atoms.size), device), visited] = False
+        for k in np.flatnonzero(kernels.to_host(similar.any(axis=1))):
             if not removed[atoms[k]]:
                 # An atom visited before stays, should rounding see the pair from one side only.
-                removed[similar[k] & (rank > rank[atoms[k]])] = True
+                removed[kernels.to_host(similar[k]) & (rank > rank[atoms[k]])] = True
     return np.flatnonzero(removed)

@@ -1,6 +1,9 @@
 """The mini-batch loop that ICFL and the TopK sparse autoencoder share.
 
 ``fit`` and ``partial_fit`` run the same step; a dictionary provides the step and its start.
+
+What a step changes lives on the device (`_training`). The host draws all random numbers and waits
+for the device only where a block of steps is logged and at resets.
 """
 
 from __future__ import annotations
@@ -14,187 +17,27 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skdict._base import FLOATS, Dictionary
-from skdict._validation import Interval, StrOptions, at_least, clip_n_nonzero_coefs
-from skdict.kernels import get_kernels
+from skdict._training import TrainingState
+from skdict._validation import (
+    Interval,
+    StrOptions,
+    at_least,
+    check_device,
+    clip_n_nonzero_coefs,
+    host_array,
+)
 from skdict.kernels._threads import single_threaded_blas
 
 # Rows that set the scale and the first intercept.
 SAMPLE_ROWS = 32_768
-# An atom is dead when fewer than this share of the samples of the window use it (Table 1).
-DEAD_FRACTION = 1e-5
-# Parts of the window over which usage is counted: the oldest part is forgotten as a whole.
-WINDOW_PARTS = 10
-
-
-class Adam:
-    """A matrix and its Adam state, one step counter per row so that rows can be reset."""
-
-    def __init__(self, parameters):
-        self.parameters = parameters
-        self._first = np.zeros_like(parameters)
-        self._second = np.zeros_like(parameters)
-        self._steps = np.zeros(parameters.shape[0], np.int64)
-
-    def step(self, gradient, learning_rate, *, unit_norm=False):
-        """Take one step in place; gradient has the shape of the parameters."""
-        get_kernels("cpu").adam(
-            self.parameters,
-            gradient,
-            self._first,
-            self._second,
-            self._steps,
-            learning_rate=learning_rate,
-            unit_norm=unit_norm,
-        )
-
-    def reset(self, rows, values):
-        """Replace rows and forget their moments."""
-        self.parameters[rows] = values
-        self._first[rows] = 0
-        self._second[rows] = 0
-        self._steps[rows] = 0
-
-
-class Surrogate:
-    """A dictionary that minimises Mairal's surrogate of its loss: block coordinate descent.
-
-    Held are A, the weighted sum of ``Z^T Z / n`` (M, M), and B, that of ``Z^T X / n`` (M, d), over
-    the batches so far, with the codes each batch had when it was seen.
-
-    Parameters
-    ----------
-    parameters : ndarray of shape (n_components, n_features)
-        The atoms, changed in place.
-    weights : ndarray of shape (n_components,) or None, default=None
-        Mean squares of codes that speak for the atoms as they are. None means that nothing
-        does: the first codes decide.
-    """
-
-    # Atoms with a mean square of their codes below this share of the average are left alone.
-    _smallest_weight = 1e-6
-
-    def __init__(self, parameters, weights=None):
-        n_atoms = parameters.shape[0]
-        self.parameters = parameters
-        self._second_moment = np.zeros((n_atoms, n_atoms), parameters.dtype)
-        self._products = np.zeros_like(parameters)
-        if weights is not None:
-            np.fill_diagonal(self._second_moment, weights)
-            self._products += self._second_moment.diagonal()[:, None] * parameters
-
-    @property
-    def weights(self):
-        """Mean square of the codes of each atom."""
-        return self._second_moment.diagonal().copy()
-
-    def step(self, codes, columns, samples, *, decay, unit_norm=False):
-        """Take in the codes of a batch, then move the atoms that it used, in place."""
-        kernels = get_kernels("cpu")
-        kernels.accumulate(
-            codes, columns, samples, self._second_moment, self._products, decay=decay
-        )
-        floor = self._smallest_weight * float(self._second_moment.diagonal().mean())
-        kernels.coordinate_descent(
-            self.parameters,
-            self._second_moment,
-            self._products,
-            atoms=np.flatnonzero(np.diff(columns[0])),
-            floor=floor,
-            unit_norm=unit_norm,
-        )
-
-    def reset(self, rows, values):
-        """Replace rows and forget their codes; what they explained is taken out of B."""
-        self._products -= self._second_moment[:, rows] @ self.parameters[rows]
-        self._products[rows] = 0
-        self._second_moment[rows] = 0
-        self._second_moment[:, rows] = 0
-        self.parameters[rows] = values
-
-
-class UsageWindow:
-    """How often each atom was used over the last steps, in parts of a tenth of the window.
-
-    Exact whenever a part is complete; in between, the window lacks what the current part lacks.
-    """
-
-    def __init__(self, n_atoms, n_steps):
-        self._part_steps = max(1, math.ceil(n_steps / WINDOW_PARTS))
-        self._counts = np.zeros((WINDOW_PARTS, n_atoms), np.int64)
-        self._samples = np.zeros(WINDOW_PARTS, np.int64)
-        self._step = 0
-
-    def add(self, counts, n_samples):
-        """Add the usage of one step."""
-        part = (self._step // self._part_steps) % WINDOW_PARTS
-        if self._step % self._part_steps == 0:
-            self._counts[part] = 0
-            self._samples[part] = 0
-        self._counts[part] += counts
-        self._samples[part] += n_samples
-        self._step += 1
-
-    def counts(self):
-        """Uses of each atom within the window."""
-        return self._counts.sum(axis=0)
-
-    def dead_fraction(self):
-        """Share of atoms used by less than a fraction 1e-5 of the samples of the window."""
-        return float(np.mean(self.counts() < DEAD_FRACTION * max(1, self._samples.sum())))
-
-    def forget(self, atoms):
-        """Start the counts of some atoms afresh."""
-        self._counts[:, atoms] = 0
-
-
-class History:
-    """Curves of the training, one point per block of steps."""
-
-    def __init__(self):
-        self.curves = {"step": [], "loss": [], "dead_fraction": [], "n_resets": []}
-        self._losses = []
-        self._resets = 0
-
-    def add(self, loss, n_resets=0):
-        """Note the loss and the resets of one step."""
-        self._losses.append(loss)
-        self._resets += n_resets
-
-    def close_block(self, step, dead_fraction):
-        """End a block: the mean loss since the last one, and the resets in it."""
-        if not self._losses:
-            return
-        self.curves["step"].append(step)
-        self.curves["loss"].append(float(np.mean(self._losses)))
-        self.curves["dead_fraction"].append(dead_fraction)
-        self.curves["n_resets"].append(self._resets)
-        self._losses, self._resets = [], 0
-
-    def arrays(self):
-        """The curves as arrays."""
-        return {name: np.asarray(curve) for name, curve in self.curves.items()}
-
-
-class TrainingState:
-    """Everything that a training step changes. Data are divided by `scale` on the way in."""
-
-    def __init__(self, rng, scale, n_atoms, window):
-        self.rng = rng
-        self.scale = scale
-        self.n_steps = 0
-        self.n_passes = 0
-        self.usage = UsageWindow(n_atoms, window)
-        self.history = History()
-        self.remaining_steps = math.inf
-        self.diverged = False
 
 
 class MiniBatchDictionary(Dictionary):
     """Base of the learned dictionaries.
 
     A subclass provides ``_start(sample, state)``, ``_resume(state)``,
-    ``_step(batch, state, learning_rate)`` returning the loss and the number of resets,
-    ``_publish_parameters(state)`` and ``_encode``.
+    ``_step(batch, state, learning_rate)`` returning the loss (a scalar of the backend) and the
+    number of resets, ``_publish_parameters(state)`` and ``_encode``.
     """
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
@@ -208,6 +51,7 @@ class MiniBatchDictionary(Dictionary):
         "fit_intercept": ["boolean"],
         "dead_window": [at_least(1)],
         "sparse_output": ["boolean"],
+        "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -231,10 +75,16 @@ class MiniBatchDictionary(Dictionary):
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, a parameter is out of range, or training diverges.
+            If X holds NaN or infinity, a parameter is out of range, the device is not there, or
+            training diverges.
+        ImportError
+            If the device needs torch, which is not installed.
+        MemoryError
+            If the memory of the device does not hold the atoms or a single row's codes.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=FLOATS)
+        check_device(self.device)
+        X = validate_data(self, host_array(X), dtype=FLOATS)
         n_samples = X.shape[0]
         self._set_sizes(X.shape[1])
         batch_size = self._batch_size(n_samples)
@@ -243,12 +93,13 @@ class MiniBatchDictionary(Dictionary):
         log_every = max(1, max_steps // 100)
         try:
             with single_threaded_blas:
-                for rows in shuffled_batches(n_samples, batch_size, max_steps, state.rng):
+                rows = shuffled_batches(n_samples, batch_size, max_steps, state.rng)
+                for batch in state.kernels.stream(X, rows, state.scale, state.device):
                     state.remaining_steps = max_steps - state.n_steps
                     rate = self._learning_rate(X.shape[1])
                     if self.learning_rate_schedule == "linear":
                         rate *= state.remaining_steps / max_steps
-                    self._learn_batch(X[rows], state, rate)
+                    self._learn_batch(batch, state, rate)
                     if state.n_steps % log_every == 0:
                         self._log(state)
         finally:
@@ -263,7 +114,8 @@ class MiniBatchDictionary(Dictionary):
         """Learn from one unshuffled pass over the rows, in mini-batches.
 
         The first call starts the dictionary unless it was fitted before; the learning rate is
-        constant. After ``fit`` the dictionary is continued with fresh optimiser moments.
+        constant. After ``fit`` the dictionary is continued with fresh optimiser moments. What the
+        solver remembers stays on the device between calls; with another `device` it is moved.
 
         Parameters
         ----------
@@ -278,8 +130,9 @@ class MiniBatchDictionary(Dictionary):
             The dictionary.
         """
         self._validate_params()
+        check_device(self.device)
         first = not hasattr(self, "components_")
-        X = validate_data(self, X, dtype=FLOATS, reset=first)
+        X = validate_data(self, host_array(X), dtype=FLOATS, reset=first)
         self._set_sizes(X.shape[1])
         if not first and self._n_atoms != self.components_.shape[0]:
             raise ValueError(
@@ -294,8 +147,9 @@ class MiniBatchDictionary(Dictionary):
         # A step that fails leaves the state half changed: the next call starts from the attributes.
         self._partial_state = None
         with single_threaded_blas:
-            for start in range(0, X.shape[0], batch_size):
-                self._learn_batch(X[start : start + batch_size], state, rate)
+            rows = (slice(i, i + batch_size) for i in range(0, X.shape[0], batch_size))
+            for batch in state.kernels.stream(X, rows, state.scale, state.device):
+                self._learn_batch(batch, state, rate)
         state.n_passes += 1
         self._log(state)
         self._publish(state)
@@ -334,7 +188,7 @@ class MiniBatchDictionary(Dictionary):
             rows = np.sort(rng.choice(X.shape[0], SAMPLE_ROWS, replace=False))
         sample = np.ascontiguousarray(X[rows])
         scale = _row_scale(sample)
-        state = TrainingState(rng, scale, self._n_atoms, self.dead_window)
+        state = TrainingState(rng, scale, self._n_atoms, self.dead_window, self.device)
         self._start(sample / sample.dtype.type(scale), state)
         return state
 
@@ -343,29 +197,39 @@ class MiniBatchDictionary(Dictionary):
             return self._new_state(X, check_random_state(self.random_state))
         state = getattr(self, "_partial_state", None)
         if state is not None:
+            if state.device != self.device:
+                state.move(self.device)
             return state
-        state = TrainingState(
-            check_random_state(self.random_state), self._scale, self._n_atoms, self.dead_window
-        )
+        rng = check_random_state(self.random_state)
+        state = TrainingState(rng, self._scale, self._n_atoms, self.dead_window, self.device)
         state.n_steps, state.n_passes = self.n_steps_, self.n_iter_
         state.history.curves = {name: list(curve) for name, curve in self.history_.items()}
         self._resume(state)
         return state
 
-    def _learn_batch(self, rows, state, learning_rate):
-        batch = np.array(rows, order="C")
-        batch /= batch.dtype.type(state.scale)
+    def _learn_batch(self, batch, state, learning_rate):
         loss, n_resets = self._step(batch, state, learning_rate)
-        if not np.isfinite(loss):
-            state.diverged = True
-            raise ValueError(
-                f"training diverged at step {state.n_steps + 1}: the loss is {loss}. Lower "
-                f"learning_rate (it is {learning_rate:.3g}) or rescale X"
-            )
         state.n_steps += 1
-        state.history.add(loss * state.scale**2, n_resets)
+        state.is_new_block = False
+        state.history.add(loss, learning_rate, n_resets)
+        if state.waits or state.history.is_full:
+            self._fetch_losses(state)
+
+    def _fetch_losses(self, state):
+        """Bring the losses of the last steps to the host; one that is not finite is an error."""
+        losses, rates = state.history.fetch(state.scale)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            state.diverged = True
+            step = state.n_steps - losses.size + bad[0] + 1
+            raise ValueError(
+                f"training diverged at step {step}: the loss is {losses[bad[0]]}. Lower "
+                f"learning_rate (it is {rates[bad[0]]:.3g}) or rescale X"
+            )
 
     def _log(self, state):
+        self._fetch_losses(state)
+        state.is_new_block = True
         state.history.close_block(state.n_steps, state.usage.dead_fraction())
         if self.verbose and state.history.curves["step"]:
             curves = state.history.curves
@@ -394,14 +258,16 @@ class MiniBatchDictionary(Dictionary):
         )
 
 
-def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray]:
+def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray | None]:
     """Rows of `n_batches` batches: passes in random order, every batch full.
 
-    The rows left at the end of a pass open the next one, so that none is used less often.
+    The rows left at the end of a pass open the next one, so that none is used less often. None
+    comes before each draw of a random order: who reads ahead waits there, as resets draw too.
     """
     order = np.empty(0, np.int64)
     for _ in range(n_batches):
         if order.size < batch_size:
+            yield None
             order = np.concatenate([order, rng.permutation(n_samples)])
         yield order[:batch_size]
         order = order[batch_size:]

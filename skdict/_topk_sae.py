@@ -6,9 +6,14 @@ from numbers import Real
 
 import numpy as np
 
-from skdict._minibatch import Adam, MiniBatchDictionary, unit_rows
+from skdict._base import encode_in_chunks
+from skdict._minibatch import MiniBatchDictionary, unit_rows
+from skdict._training import Adam
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
+
+# Steps after which dead atoms are looked for again on a device, at the latest.
+LOOK_EVERY = 100
 
 
 class TopKSAE(MiniBatchDictionary):
@@ -61,6 +66,10 @@ class TopKSAE(MiniBatchDictionary):
         Steps over which ``history_["dead_fraction"]`` counts the use of atoms (Table 1).
     sparse_output : bool, default=True
         Return codes as CSR; otherwise dense.
+    device : str, default="cpu"
+        Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
+        ``"torch:cpu"``. Fitted attributes and codes are NumPy in every case. May be changed after
+        fit. See :ref:`devices`.
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights and the order of the rows.
     verbose : int, default=0
@@ -96,6 +105,8 @@ class TopKSAE(MiniBatchDictionary):
     Notes
     -----
     The auxiliary loss trains decoder, encoder and encoder bias of dead atoms, not the intercept.
+    Which atoms are dead is looked up at each step on ``device="cpu"``; elsewhere, where the host
+    would have to wait for the answer, when a point of `history_` is logged and every 100 steps.
 
     The squared error follows the longest rows: on planted data one row in 3,000 that was 10,000
     times as long as the others kept every atom from being learned. Bring rows to unit length
@@ -147,6 +158,7 @@ class TopKSAE(MiniBatchDictionary):
         fit_intercept=True,
         dead_window=1000,
         sparse_output=True,
+        device="cpu",
         random_state=None,
         verbose=0,
     ):
@@ -164,6 +176,7 @@ class TopKSAE(MiniBatchDictionary):
         self.fit_intercept = fit_intercept
         self.dead_window = dead_window
         self.sparse_output = sparse_output
+        self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
@@ -183,8 +196,9 @@ class TopKSAE(MiniBatchDictionary):
             bias = rng.uniform(-bound, bound, size=n_atoms)
         intercept = geometric_median(sample) if self.fit_intercept else np.zeros(n_features)
         self._set_state(state, decoder, encoder, bias, intercept, sample.dtype)
-        centred = sample - state.intercept.parameters[0]
-        state.variance = _positive(np.mean(np.einsum("ij,ij->i", centred, centred)))
+        centred = sample - intercept.astype(sample.dtype)
+        variance = float(np.mean(np.einsum("ij,ij->i", centred, centred)))
+        state.variance = variance if variance > 0 else 1.0  # something to divide by
 
     def _resume(self, state):
         scale = self.intercept_.dtype.type(state.scale)
@@ -199,42 +213,46 @@ class TopKSAE(MiniBatchDictionary):
         state.variance = self._variance
 
     def _set_state(self, state, decoder, encoder, bias, intercept, dtype):
-        state.decoder = Adam(np.array(decoder, dtype=dtype, order="C"))
-        state.encoder = Adam(np.array(encoder, dtype=dtype, order="C"))
-        state.bias = Adam(np.array(bias, dtype=dtype)[:, None])
-        state.intercept = Adam(np.array(intercept, dtype=dtype)[None, :])
-        state.decoder_gradient = np.empty_like(state.decoder.parameters)
-        state.encoder_gradient = np.empty_like(state.decoder.parameters)
-        state.samples_since_use = np.zeros(decoder.shape[0], np.int64)
+        state.decoder = Adam(np.array(decoder, dtype=dtype, order="C"), state.device)
+        state.encoder = Adam(np.array(encoder, dtype=dtype, order="C"), state.device)
+        state.bias = Adam(np.array(bias, dtype=dtype)[:, None], state.device)
+        state.intercept = Adam(np.array(intercept, dtype=dtype)[None, :], state.device)
+        state.put(
+            decoder_gradient=np.empty(decoder.shape, dtype),
+            encoder_gradient=np.empty(decoder.shape, dtype),
+            samples_since_use=np.zeros(decoder.shape[0], np.int64),
+            dead=np.empty(0, np.int64),
+        )
 
     def _step(self, batch, state, learning_rate):
-        kernels = get_kernels("cpu")
+        kernels = state.kernels
         decoder, encoder = state.decoder.parameters, state.encoder.parameters
         intercept = state.intercept.parameters[0]
         n_rows = batch.shape[0]
-        dead, n_auxiliary = self._dead_candidates(state)
-        main, auxiliary = kernels.encode_topk(
+        n_auxiliary = self._find_dead(state)
+        n_sets = 2 if n_auxiliary else 1
+        main, *auxiliary = kernels.encode_topk(
             batch,
             encoder,
             state.bias.parameters[:, 0],
             intercept,
-            n_nonzero_coefs=[self._n_nonzero_coefs, n_auxiliary],
-            candidates=[None, dead],
+            n_nonzero_coefs=[self._n_nonzero_coefs, n_auxiliary][:n_sets],
+            candidates=[None, state.dead][:n_sets],
         )
         codes = kernels.compress(*main)
         residual = kernels.decode(codes, decoder, intercept)
         residual -= batch
-        loss = float(np.mean(np.einsum("ij,ij->i", residual, residual, dtype=np.float64)))
+        loss = kernels.mean_squared_norm(residual)
         self._count_usage(codes, n_rows, state)
         centred = batch - intercept
         bias_gradient, intercept_gradient = self._backward(
             codes, residual, centred, 2.0 / (n_rows * state.variance), state, accumulate=False
         )
         if n_auxiliary:
-            error = -residual
-            codes = kernels.compress(*auxiliary)
-            misfit = kernels.decode(codes, decoder, np.zeros_like(intercept)) - error
-            weight = self.auxk_coef * 2.0 / _positive(n_rows * loss)
+            codes = kernels.compress(*auxiliary[0])
+            # The auxiliary atoms reconstruct the error, which is -residual.
+            misfit = kernels.decode(codes, decoder, kernels.zeros_like(intercept)) + residual
+            weight = self.auxk_coef * 2.0 / kernels.positive(n_rows * loss)
             bias_gradient += self._backward(codes, misfit, centred, weight, state, accumulate=True)[
                 0
             ]
@@ -251,7 +269,7 @@ class TopKSAE(MiniBatchDictionary):
         The weight gradients go to the buffers of the state; those of the encoder bias and of
         the intercept are returned.
         """
-        kernels = get_kernels("cpu")
+        kernels = state.kernels
         decoder, encoder = state.decoder.parameters, state.encoder.parameters
         n_atoms = decoder.shape[0]
         columns = kernels.by_atom(codes, n_atoms)
@@ -267,19 +285,23 @@ class TopKSAE(MiniBatchDictionary):
         kernels.sparse_gradient(
             columns, by_code, centred, scale=1.0, out=state.encoder_gradient, accumulate=accumulate
         )
-        bias = np.bincount(codes[1], weights=by_code, minlength=n_atoms).astype(decoder.dtype)
-        intercept = scale * residual.sum(axis=0) - bias @ encoder
-        return bias, intercept.astype(decoder.dtype)
+        bias = kernels.sum_by_atom(codes, by_code, n_atoms)
+        return bias, kernels.column_sum(residual) * scale - bias @ encoder
 
-    def _dead_candidates(self, state):
-        """Atoms unused for long, and how many of them the auxiliary loss may use per row."""
+    def _find_dead(self, state):
+        """Atoms unused for long go to ``state.dead``; how many the auxiliary loss may use per row.
+
+        On a device that works on its own, looking means waiting: it is done once in a while.
+        """
         if self.auxk_coef == 0:
-            return np.empty(0, np.int64), 0
-        dead = np.flatnonzero(state.samples_since_use >= self._dead_samples())
+            return 0
+        if state.waits or state.is_new_block or state.n_steps % LOOK_EVERY == 0:
+            unused = state.kernels.to_host(state.samples_since_use)
+            state.put(dead=np.flatnonzero(unused >= self._dead_samples()))
         wanted = self.auxk_n_coefs
         if wanted is None:
             wanted = max(1, state.decoder.parameters.shape[1] // 2)
-        return dead, min(int(wanted), dead.size)
+        return min(int(wanted), state.dead.shape[0])
 
     def _dead_samples(self):
         if self.auxk_dead_samples is not None:
@@ -288,28 +310,35 @@ class TopKSAE(MiniBatchDictionary):
         return int(min(10_000_000, 100 * self._n_atoms / self._n_nonzero_coefs))
 
     def _count_usage(self, codes, n_rows, state):
-        used = np.bincount(codes[1], minlength=state.samples_since_use.shape[0])
+        used = state.kernels.count_uses(codes, self._n_atoms)
         state.usage.add(used, n_rows)
         state.samples_since_use += n_rows
-        state.samples_since_use[used > 0] = 0
+        state.samples_since_use *= used == 0
 
     def _publish_parameters(self, state):
-        scale = state.decoder.parameters.dtype.type(state.scale)
-        self.components_ = state.decoder.parameters.copy()
-        self.encoder_ = state.encoder.parameters.copy()
-        self.encoder_bias_ = state.bias.parameters[:, 0] * scale
-        self.intercept_ = state.intercept.parameters[0] * scale
+        decoder, encoder, bias, intercept = (
+            np.array(state.kernels.to_host(part.parameters))
+            for part in (state.decoder, state.encoder, state.bias, state.intercept)
+        )
+        scale = decoder.dtype.type(state.scale)
+        self.components_, self.encoder_ = decoder, encoder
+        self.encoder_bias_, self.intercept_ = bias[:, 0] * scale, intercept[0] * scale
         self._variance = state.variance
 
     # ------------------------------------------------------------------ coding
 
     def _encode(self, X):
-        return get_kernels("cpu").encode_topk(
+        kernels, width = get_kernels(self.device), self._code_width()
+        parameters = [
+            kernels.to_device(np.ascontiguousarray(array, X.dtype), self.device)
+            for array in (self.encoder_, self.encoder_bias_, self.intercept_)
+        ]
+        return encode_in_chunks(
+            lambda rows: kernels.encode_topk(rows, *parameters, n_nonzero_coefs=width),
             X,
-            np.ascontiguousarray(self.encoder_, X.dtype),
-            np.ascontiguousarray(self.encoder_bias_, X.dtype),
-            np.ascontiguousarray(self.intercept_, X.dtype),
-            n_nonzero_coefs=self._code_width(),
+            width,
+            self.components_.shape[0],
+            device=self.device,
         )
 
 
@@ -344,8 +373,3 @@ def geometric_median(sample, *, max_iter=100, tol=1e-6):
         if shift <= tol * typical:
             break
     return point
-
-
-def _positive(value):
-    """The value, or 1 where it is zero: a scale that cannot divide by zero."""
-    return float(value) if value > 0 else 1.0

@@ -6,12 +6,21 @@ Errors raised here name the parameter, the value that was given and what would b
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from numbers import Integral, Real
 from types import ModuleType
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.utils import check_consistent_length
+from sklearn.utils._array_api import (
+    _is_numpy_namespace,
+    check_same_namespace,
+    get_namespace_and_device,
+    move_to,
+    supported_float_dtypes,
+)
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils._set_output import _get_output_config
 
@@ -23,12 +32,19 @@ __all__ = [
     "check_boolean_or",
     "check_choice",
     "check_control",
+    "check_device",
     "check_integer",
     "check_real",
     "check_same_length",
+    "check_same_namespace",
     "clip_n_nonzero_coefs",
     "dense_output_container",
+    "float_dtypes",
+    "get_namespace_and_device",
+    "host_array",
     "import_optional",
+    "move_array",
+    "to_numpy",
 ]
 
 
@@ -72,6 +88,48 @@ def import_optional(name: str, *, extra: str) -> ModuleType:
         ) from error
 
 
+def check_device(device) -> None:
+    """Raise unless `device` names a device that is there.
+
+    torch is imported for the devices that need it only.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"`` (numba), ``"cuda"``, ``"cuda:<index>"`` or ``"torch:cpu"``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or that GPU is not there.
+    ImportError
+        If torch is needed and not installed.
+    """
+    if isinstance(device, str) and device == "cpu":
+        return
+    parts = re.fullmatch(r"torch:cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    if parts is None:
+        raise ValueError(
+            "device must be 'cpu' (numba), 'cuda' or 'cuda:<index>' (torch on a GPU) or "
+            f"'torch:cpu' (torch on the CPU), got {device!r}"
+        )
+    torch = import_optional("torch", extra="torch")
+    if device == "torch:cpu":
+        return
+    remedy = 'use device="cpu"; a fitted dictionary moves there with set_params(device="cpu")'
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} needs a CUDA device, but there is none: torch.cuda.is_available() "
+            f"is False (torch {torch.__version__}); {remedy}"
+        )
+    n_devices = torch.cuda.device_count()
+    if parts[1] is not None and int(parts[1]) >= n_devices:
+        raise ValueError(
+            f"device={device!r} does not exist: torch finds {n_devices} CUDA device(s), "
+            f"'cuda:0' to 'cuda:{n_devices - 1}'; {remedy}"
+        )
+
+
 def check_control(control, n_samples: int, *, minimum: int = 2) -> np.ndarray:
     """Return the row indices of the control samples of a boolean mask.
 
@@ -98,7 +156,7 @@ def check_control(control, n_samples: int, *, minimum: int = 2) -> np.ndarray:
     """
     if control is None:
         return np.arange(n_samples)
-    mask = np.asarray(control)
+    mask = np.asarray(host_array(control, name="control"))
     if mask.ndim != 1:
         raise ValueError(
             f"control must be one-dimensional with one entry per row of X, got shape {mask.shape}"
@@ -189,3 +247,75 @@ def check_same_length(**arrays) -> None:
 def dense_output_container(estimator) -> str:
     """Return the container that ``set_output`` asks transform for: "default", "pandas", ..."""
     return _get_output_config("transform", estimator=estimator)["dense"]
+
+
+def float_dtypes(xp, device) -> list:
+    """Return float64 and float32 of an array namespace, as far as the device has them."""
+    if device is None:  # array API dispatch is off: NumPy
+        return [np.float64, np.float32]
+    supported = supported_float_dtypes(xp, device)
+    return [dtype for dtype in supported if dtype in (xp.float64, xp.float32)]
+
+
+def is_device_array(array) -> bool:
+    """Whether `array` is an array of another library than NumPy: a tensor, say."""
+    known = hasattr(array, "__dlpack__") and hasattr(array, "device")
+    return known and not isinstance(array, np.ndarray)
+
+
+def to_numpy(array):
+    """Copy an array of any library from any device to NumPy (no copy if it lies in host memory)."""
+    if not is_device_array(array):
+        return array
+    with config_context(array_api_dispatch=True):
+        return move_to(array, xp=np, device="cpu")
+
+
+def move_array(array, xp, device):
+    """Bring an array to a namespace and device; it is returned itself where it is there already."""
+    if _is_numpy_namespace(xp):
+        return to_numpy(array)
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.copy()  # older torch warns of memory that it must not write to
+    return move_to(array, xp=xp, device=device)
+
+
+def host_array(array, *, name: str = "X"):
+    """Return what runs in NumPy for an input that may be a tensor.
+
+    With scikit-learn's ``array_api_dispatch`` a tensor is copied from its device; without it only
+    tensors in host memory can be read. Anything but an array of another library is returned as it
+    is: lists, data frames, sparse matrices.
+
+    Parameters
+    ----------
+    array : object
+        The input.
+    name : str, default="X"
+        Its name, for the error.
+
+    Returns
+    -------
+    object
+        A NumPy array that may share the memory of the tensor, or `array` itself.
+
+    Raises
+    ------
+    TypeError
+        If the tensor cannot be converted.
+    """
+    if not is_device_array(array):
+        return array
+    dispatch = get_config()["array_api_dispatch"]
+    try:
+        return to_numpy(array) if dispatch else np.asarray(array)
+    except (BufferError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        remedy = f"pass {name} as a float32 or float64 array in host memory, for example {name}"
+        remedy += ".detach().float().cpu()"
+        if not dispatch:
+            remedy += ", or copy from devices with sklearn.set_config(array_api_dispatch=True)"
+        raise TypeError(
+            f"{name} of type {type(array).__module__}.{type(array).__name__}, dtype "
+            f"{array.dtype}, on device {array.device} cannot be read as a NumPy array ({error}); "
+            f"{remedy}"
+        ) from error

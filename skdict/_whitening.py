@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
@@ -16,9 +17,24 @@ from skdict._validation import (
     StrOptions,
     at_least,
     check_control,
+    check_same_namespace,
+    float_dtypes,
+    get_namespace_and_device,
+    host_array,
+    move_array,
+    to_numpy,
 )
 
 METHODS = ("pca", "center", "zca", "pca-cor", "zca-cor")
+
+# What fit brings to the device of X, and a pickle brings back.
+FITTED_ARRAYS = (
+    "mean_",
+    "components_",
+    "explained_variance_",
+    "outlier_severity_",
+    "_inverse",
+)
 
 
 class ControlPCAWhitener(SkdictTransformer):
@@ -94,6 +110,13 @@ class ControlPCAWhitener(SkdictTransformer):
     Unit length after whitening makes a control look as strong as a hit;
     :meth:`control_distance` keeps the length.
 
+    With ``sklearn.set_config(array_api_dispatch=True)`` X may be an array of any library that
+    scikit-learn's array API support knows, a torch tensor on a GPU for example. Results and fitted
+    arrays are then of the same library on the same device; sums over rows are formed there (in
+    host memory if the device has no float64), the (n_features, n_features) eigenvalue problem is
+    solved in NumPy. Pickles and copies hold NumPy arrays, which serve X of any library; arrays on a
+    device serve X of the same library and device only. ``control`` may lie anywhere.
+
     References
     ----------
     .. [1] Donhauser et al. "Towards scientific discovery with dictionary learning: extracting
@@ -151,15 +174,19 @@ class ControlPCAWhitener(SkdictTransformer):
             parameter is out of range.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X, xp, device = _readable(X)
+        X = validate_data(self, X, dtype=float_dtypes(xp, device))
         rows = self._control_rows(X, control, minimum=1 if control is None else 2)
         self._moments = _moments(X, rows)
-        self._resolution = np.finfo(X.dtype).eps
+        self._resolution = float(xp.finfo(X.dtype).eps)
         self._solve()
+        self._place(xp, device)
         return self
 
     def partial_fit(self, X, y=None, *, control=None):
         """Add the controls of a batch: exact, and independent of the order to rounding.
+
+        Fitted arrays are where the last batch was.
 
         Parameters
         ----------
@@ -178,16 +205,18 @@ class ControlPCAWhitener(SkdictTransformer):
         """
         self._validate_params()
         first = not hasattr(self, "_moments")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)
+        X, xp, device = _readable(X)
+        X = validate_data(self, X, dtype=float_dtypes(xp, device), reset=first)
         rows = self._control_rows(X, control, minimum=0)
         batch = _moments(X, rows)
         self._moments = batch if first else _merge(self._moments, batch)
-        resolution = np.finfo(X.dtype).eps
+        resolution = float(xp.finfo(X.dtype).eps)
         self._resolution = resolution if first else max(resolution, self._resolution)
-        if self._moments[0] >= 2:
+        if self._moments.n_rows >= 2:
             self._solve()
+            self._place(xp, device)
         else:
-            self.n_control_ = int(self._moments[0])
+            self.n_control_ = int(self._moments.n_rows)
         return self
 
     def transform(self, X):
@@ -203,15 +232,16 @@ class ControlPCAWhitener(SkdictTransformer):
         ndarray of shape (n_samples, n_features_out)
             Whitened embeddings, in the floating-point type of X.
         """
-        return self._whiten(X)
+        return self._whiten(X, "transform")
 
-    def _whiten(self, X):
+    def _whiten(self, X, caller):
         check_is_fitted(self, "components_")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        centred = X - self.mean_.astype(X.dtype, copy=False)
-        if self.method == "center":
-            return centred
-        return centred @ self.components_.T.astype(X.dtype, copy=False)
+        X, xp, device = _readable(X)
+        self._check_device_of(X, caller)
+        X = validate_data(self, X, dtype=float_dtypes(xp, device), reset=False)
+        mean, components = self._beside(X, "mean_", "components_")
+        centred = X - mean
+        return centred if self.method == "center" else centred @ components.T
 
     def inverse_transform(self, X):
         """Map whitened rows back to embeddings.
@@ -229,8 +259,10 @@ class ControlPCAWhitener(SkdictTransformer):
             Embeddings.
         """
         check_is_fitted(self, "components_")
+        self._check_device_of(X, "inverse_transform")
         X = self._check_output(X)
-        return X @ self._inverse.T.astype(X.dtype, copy=False) + self.mean_.astype(X.dtype)
+        inverse, mean = self._beside(X, "_inverse", "mean_")
+        return X @ inverse.T + mean
 
     def control_distance(self, X):
         """Length of the whitened rows: distance from the control mean in control units.
@@ -249,7 +281,9 @@ class ControlPCAWhitener(SkdictTransformer):
         ndarray of shape (n_samples,)
             Euclidean length of each whitened row.
         """
-        return np.linalg.norm(self._whiten(X), axis=1)
+        whitened = self._whiten(X, "control_distance")
+        xp, _, _ = get_namespace_and_device(whitened)
+        return xp.linalg.vector_norm(whitened, axis=1)
 
     def held_out_covariance(self, X, *, control=None):
         """Covariance of whitened controls that were not used in fit: a diagnostic.
@@ -271,16 +305,30 @@ class ControlPCAWhitener(SkdictTransformer):
         ndarray of shape (n_features_out, n_features_out)
             Second moment of the whitened rows about the mean of the fitted controls.
         """
-        whitened = np.asarray(self._whiten(X), dtype=np.float64)
+        whitened = self._whiten(X, "held_out_covariance")
         rows = check_control(control, whitened.shape[0], minimum=1)
-        return whitened[rows].T @ whitened[rows] / rows.size
+        xp, _, device = get_namespace_and_device(whitened)
+        whitened = xp.astype(whitened, float_dtypes(xp, device)[0], copy=False)
+        return _take(whitened, rows).T @ _take(whitened, rows) / rows.size
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    def __getstate__(self):
+        # NumPy, so that a whitener fitted on a GPU can be read without one, or without torch.
+        state = dict(super().__getstate__())
+        state.update({name: to_numpy(state[name]) for name in FITTED_ARRAYS if name in state})
+        return state
 
     @property
     def _n_features_out(self):
         return self.components_.shape[0]
 
     def _check_output(self, X):
-        X = check_array(X, dtype=[np.float64, np.float32])
+        X, xp, device = _readable(X)
+        X = check_array(X, dtype=float_dtypes(xp, device))
         if X.shape[1] != self.components_.shape[0]:
             raise ValueError(
                 f"X must have {self.components_.shape[0]} columns, as transform returns, "
@@ -298,8 +346,24 @@ class ControlPCAWhitener(SkdictTransformer):
             )
         return check_control(control, X.shape[0], minimum=minimum)
 
+    def _check_device_of(self, X, caller):
+        """Raise if fitted arrays on a device meet X of another library or device."""
+        if not isinstance(self.components_, np.ndarray):
+            check_same_namespace(X, self, attribute="components_", method=caller)
+
+    def _beside(self, X, *names):
+        """Fitted arrays in the type of X, where X is."""
+        xp, _, device = get_namespace_and_device(X)
+        arrays = (move_array(getattr(self, name), xp, device) for name in names)
+        return [xp.astype(array, X.dtype, copy=False) for array in arrays]
+
+    def _place(self, xp, device):
+        """Bring the fitted arrays to the device of X."""
+        for name in FITTED_ARRAYS:
+            setattr(self, name, move_array(getattr(self, name), xp, device))
+
     def _solve(self):
-        """Fitted attributes from the accumulated moments."""
+        """Fitted attributes from the accumulated moments, in NumPy."""
         n_control, mean, scatter = self._moments
         n_features = mean.shape[0]
         covariance = scatter / max(n_control - 1, 1)
@@ -412,18 +476,54 @@ class ControlPCAWhitener(SkdictTransformer):
 CHUNK_ROWS = 8192
 
 
+def _readable(X):
+    """X, its namespace and its device; in NumPy unless array API dispatch is on."""
+    xp, dispatched, device = get_namespace_and_device(X)
+    return X if dispatched else host_array(X), xp, device
+
+
+class _Moments(NamedTuple):
+    """Number, mean and scatter matrix about the mean of some rows."""
+
+    n_rows: int
+    mean: Any
+    scatter: Any
+
+
 def _moments(X, rows):
-    """(count, mean, scatter matrix about the mean) of some rows, in float64."""
-    moments = 0, np.zeros(X.shape[1]), np.zeros((X.shape[1], X.shape[1]))
+    """Moments of some rows in float64: summed where X is, returned in NumPy."""
+    moments = _Moments(0, np.zeros(X.shape[1]), np.zeros((X.shape[1], X.shape[1])))
     for start in range(0, rows.size, CHUNK_ROWS):
-        controls = np.asarray(X[rows[start : start + CHUNK_ROWS]], dtype=np.float64)
-        # Summing differences to the first row keeps a constant column exactly constant.
-        shifted = controls - controls[0]
-        offset = shifted.mean(axis=0)
-        shifted -= offset
-        chunk = controls.shape[0], controls[0] + offset, shifted.T @ shifted
+        chunk = _chunk_moments(_float64(_take(X, rows[start : start + CHUNK_ROWS])))
         moments = _merge(moments, chunk)
-    return moments
+    return _Moments(moments.n_rows, to_numpy(moments.mean), to_numpy(moments.scatter))
+
+
+def _take(X, rows):
+    """Some rows of X, where X is."""
+    if isinstance(X, np.ndarray):
+        return X[rows]
+    xp, _, device = get_namespace_and_device(X)
+    return xp.take(X, xp.asarray(rows, device=device), axis=0)
+
+
+def _float64(rows):
+    """Rows in float64, in NumPy if their device has none."""
+    xp, _, device = get_namespace_and_device(rows)
+    if xp.float64 not in float_dtypes(xp, device):
+        return to_numpy(rows).astype(np.float64)
+    return xp.astype(rows, xp.float64, copy=False)
+
+
+def _chunk_moments(controls):
+    """Moments of float64 rows."""
+    xp, _, _ = get_namespace_and_device(controls)
+    first = controls[0, :]
+    # Summing differences to the first row keeps a constant column exactly constant.
+    shifted = controls - first
+    offset = xp.mean(shifted, axis=0)
+    shifted -= offset
+    return _Moments(controls.shape[0], first + offset, shifted.T @ shifted)
 
 
 def _merge(first, second):
@@ -434,8 +534,8 @@ def _merge(first, second):
         return second if n1 == 0 else first
     n = n1 + n2
     delta = mean2 - mean1
-    scatter = scatter1 + scatter2 + np.outer(delta, delta) * (n1 * n2 / n)
-    return n, mean1 + delta * (n2 / n), scatter
+    scatter = scatter1 + scatter2 + (delta[:, None] * delta) * (n1 * n2 / n)
+    return _Moments(n, mean1 + delta * (n2 / n), scatter)
 
 
 def _knee_epsilon(values):

@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+import warnings
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from docutils.core import publish_doctree
 
-from benchmarks import agreement, goals, growth
+from benchmarks import agreement, goals, gpu, gpu_codes, gpu_costs, gpu_works, growth
+from benchmarks.__main__ import SPEED, main, parse_arguments
 from benchmarks.asv_suite import coding, learning, scoring
+from benchmarks.gpu_device import MODES, OPPONENT_MODES, mode_of_skdict
+from benchmarks.gpu_goals import GPU_GOALS, verdict_of_line
+from benchmarks.gpu_page import gpu_text
 from benchmarks.install import HERE, read_requirements
 from benchmarks.page import number, page
 from benchmarks.problems import Problem, write_problem
@@ -42,6 +48,16 @@ def quick(tmp_path_factory):
 @pytest.fixture
 def problem(tmp_path):
     return write_problem(Problem(32, 128, 6, 40), tmp_path)
+
+
+def valid_rst(text):
+    told = StringIO()
+    publish_doctree(
+        text,
+        source_path=str(ROOT / "docs" / "performance.rst"),  # what it includes lies beside it
+        settings_overrides={"warning_stream": told, "report_level": 2},
+    )
+    return told.getvalue() == ""
 
 
 class TestQuickRun:
@@ -75,16 +91,15 @@ class TestQuickRun:
     def test_quick_runs_measure_no_goal(self, quick):
         assert "quick run" in quick[0]
         text = page(quick[1], picture=True)
-        assert text.count("- not measured") == len(goals.GOALS)
+        assert text.count("- not measured") == len(goals.GOALS) + len(GPU_GOALS)
 
     def test_selectivity_is_exact(self, quick):
         assert quick[1]["selectivity"]["error"] < 1e-12
 
     def test_page_is_valid(self, quick):
-        warnings = StringIO()
-        text = page(quick[1], picture=False).replace(".. code-block:: bash", "::")
-        publish_doctree(text, settings_overrides={"warning_stream": warnings, "report_level": 2})
-        assert warnings.getvalue() == ""
+        assert valid_rst(page(quick[1], picture=False).replace(".. code-block:: bash", "::"))
+        text = page(quick[1], picture=False)
+        assert "Unmeasured: there was no GPU" in text
         assert "missing: " in text
         assert quick[1]["growth"]["machine"]["processor"] in text
 
@@ -201,6 +216,183 @@ class TestGrowth:
         overall, last = growth.fit_exponents([1, 2, 4], [1.0, 1.0, 2.0])
         assert last == pytest.approx(1.0)
         assert 0 < overall < 1
+
+
+def options_of(device):
+    return SimpleNamespace(device=device, quick=True, threads=1, opponents=None)
+
+
+@pytest.fixture(scope="module")
+def on_torch():
+    """Section of a quick run in which torch's CPU device stands in for a GPU."""
+    pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        # transformer-lens, which SAELens imports, warns of its own modules.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return gpu.run(options_of("torch:cpu"))
+
+
+def gpu_section(**changed):
+    """The section of a run on a GPU, with made-up figures that are exactly the goals."""
+    lines = []
+    for work, label, figure, unit in (
+        ("ICFL codes", "skdict, rows on the device", 1e6, "rows/s"),
+        ("ICFL step", "skdict, ICFLDictionary", 12.0, "ms"),
+        ("TopK SAE step", "skdict, TopKSAE", 4.0, "ms"),
+        ("TopK SAE step", "SAELens, TopKTrainingSAE", 12.0, "ms"),
+        ("OMP", "skdict, rows on the device", 50.0, "rows/s"),
+        ("OMP", "orthogonal-matching-pursuit-gpu, OMP", 5.0, "rows/s"),
+        ("host memory", "skdict, ICFLDictionary", 10.0, "%"),
+        ("host memory", "skdict, TopKSAE", 10.0, "%"),
+    ):
+        mine = label.startswith("skdict")
+        for mode, factor in [("default", 1.0)] if mine else [("float32", 2.0), ("TF32", 1.0)]:
+            line = gpu_works.new_line(work, label, mode, note="" if mine else "its defaults")
+            slower = 1 / factor if unit == "rows/s" else factor
+            lines.append(line | {"figure": slower * figure, "unit": unit})
+    card = {"name": "Imagined", "memory_gb": 1, "torch": "2", "cuda": "13", "triton": None}
+    return {
+        "quick": False,
+        "card": card,
+        "lines": lines,
+        "date": "2000-01-01 00:00 UTC",
+        "machine": {"processor": "none", "cores": 1},
+        "rates": {"copy_gb_s": 1.0, "float32": 2.0, "TF32": 3.0},
+    } | changed
+
+
+class TestOnTorch:
+    def test_every_line_of_skdict_agrees_and_is_timed(self, on_torch):
+        lines = [line for line in on_torch["lines"] if line["package"] == "skdict"]
+        assert len(lines) == 11
+        for line in lines:
+            assert line["status"] == "ok", line
+            assert line["agreement"]
+            assert line["figure"] >= 0
+            assert len(line["runs"]) == 3
+            if line["work"] != "host memory":
+                assert line["figure"] > 0
+                assert line["bandwidth_share"] > 0
+                assert line["matrix_share"] > 0
+
+    def test_opponents_agree_or_are_missing(self, on_torch):
+        lines = [line for line in on_torch["lines"] if line["package"] != "skdict"]
+        assert {line["mode"] for line in lines} == set(OPPONENT_MODES)
+        for line in lines:
+            if line["version"] is None:
+                assert line["detail"] == "not installed"
+            else:
+                assert line["status"] == "ok", line
+
+    def test_no_goal_is_measured(self, on_torch, capsys):
+        assert on_torch["card"] is None
+        assert {row["verdict"] for row in on_torch["goals"]} == {"not measured"}
+        full = on_torch | {"quick": False}
+        assert {goal.measure({"gpu": full})[1] for goal in GPU_GOALS} == {"not measured"}
+        gpu.print_section(on_torch)
+        assert "stands in for a GPU" in capsys.readouterr().out
+
+    def test_lines_name_goal_and_mode(self, on_torch):
+        told = [gpu.describe_line(line, counts=False) for line in on_torch["lines"]]
+        assert all(line["mode"] in text for line, text in zip(on_torch["lines"], told))
+        assert sum("not measured" in text for text in told) == sum(
+            verdict_of_line(line) != "" for line in on_torch["lines"] if line["status"] == "ok"
+        )
+
+    def test_wrong_codes_are_not_timed(self, on_torch, monkeypatch):
+        bench = gpu_works.Bench("torch:cpu", True, "", 1, [], **gpu.QUICK)
+        honest = gpu_codes.sparse_encode
+
+        def wrong_on_device(*arguments, device="cpu", **options):
+            return honest(*arguments, device=device, **options) * (1 if device == "cpu" else 1.01)
+
+        monkeypatch.setattr(gpu_codes, "sparse_encode", wrong_on_device)
+        lines = list(gpu_codes.measure_icfl_codes(bench))
+        assert {line["status"] for line in lines} == {"disagrees"}
+        assert not any("figure" in line for line in lines)
+
+    def test_the_exact_mode_is_set_and_left(self, on_torch):
+        from skdict.kernels import _torch_precision
+
+        for mode in MODES:
+            with mode_of_skdict(mode):
+                assert _torch_precision.exact == (mode == "exact")
+            assert not _torch_precision.exact
+
+
+class TestGPU:
+    def test_without_one_it_says_so(self, tmp_path, capsys, monkeypatch):
+        reason = "torch.cuda.is_available() is False"
+        monkeypatch.setattr(gpu, "why_missing", lambda device: reason)
+        output = tmp_path / "results.json"
+        main(["gpu", "--threads", "1", "--output", str(output)])
+        told = capsys.readouterr().out
+        assert reason in told
+        assert "The figures on a GPU are unmeasured." in told
+        results = json.loads(output.read_text())
+        assert results["gpu"]["lines"] == []
+        assert {row["verdict"] for row in results["gpu"]["goals"]} == {"not measured"}
+        assert len(results["gpu"]["goals"]) == len(GPU_GOALS)
+        text = page(results, picture=False)
+        assert "Unmeasured: there was no GPU" in text
+
+    def test_it_runs_only_when_named(self):
+        assert parse_arguments([]).device == "cuda"
+        assert "gpu" not in SPEED
+        for wrong in (["--device", "gpu"], ["gpu", "--device", "torch:cpu"]):
+            with pytest.raises(SystemExit):
+                parse_arguments(wrong)
+
+    def test_goals_met_missed_and_beside_the_faster_mode(self):
+        section = gpu_section()
+        verdicts = [goal.measure({"gpu": section}) for goal in GPU_GOALS]
+        missing = "rate / dictionary_learning"
+        for goal, (figure, verdict) in zip(GPU_GOALS, verdicts):
+            assert verdict == ("not measured" if goal.figure == missing else "met")
+            assert verdict != "met" or figure == pytest.approx(goal.bound)
+        for line in section["lines"]:
+            if line["label"].startswith("skdict"):
+                line["figure"] *= 0.9 if line["unit"] == "rows/s" else 1.1
+        verdicts = {goal.measure({"gpu": section})[1] for goal in GPU_GOALS}
+        assert verdicts == {"missed", "not measured"}
+
+    def test_page_of_a_measured_card(self):
+        section = gpu_section()
+        section["lines"][0] |= {"status": "disagrees", "detail": "1 of 64 supports"}
+        text = gpu_text({"gpu": section})
+        assert valid_rst(text)
+        assert "Imagined, 1 GB" in text
+        assert "disagrees: 1 of 64 supports" in text
+        assert "Unmeasured" not in text
+        assert "≤ 12 ms: met" in text
+        for unmeasured in ({}, {"gpu": gpu_section(card=None)}, {"gpu": gpu_section(quick=True)}):
+            text = gpu_text(unmeasured)
+            assert valid_rst(text)
+            assert "Unmeasured" in text
+            assert text.count("- not measured") == len(GPU_GOALS)
+
+    def test_opponents_left_out_are_listed(self, problem):
+        bench = gpu_works.Bench("torch:cpu", True, "", 1, ["sae-lens"], **gpu.QUICK)
+        line = gpu_works.measure_opponent(
+            bench, "OMP", gpu_codes.BatchedOMP, problem, "float32", None, None
+        )
+        assert (line["status"], line["detail"]) == ("missing", "left out")
+
+    def test_failures_are_told_and_survived(self):
+        def fail():
+            raise RuntimeError("no memory\nat all")
+
+        line = gpu_works.measure({"status": "ok"}, fail, dict)
+        assert line == {"status": "failed", "detail": "RuntimeError: no memory"}
+
+    def test_costs_grow_as_the_algorithms(self):
+        problem, larger = Problem(64, 512, 10, 128), Problem(128, 512, 10, 128)
+        assert gpu_costs.product(3, 5, 7) == gpu_costs.Cost(4 * (21 + 35 + 15), 210)
+        for cost in (gpu_costs.sae_step, lambda p: gpu_costs.icfl_step(p, "exact")):
+            assert 1.5 < cost(larger).n_flops / cost(problem).n_flops <= 2
+        exact, default = (gpu_costs.icfl_codes(problem, 100, mode) for mode in ("exact", "default"))
+        assert exact.n_bytes - default.n_bytes == 100 * 10 * 512 * 2
+        assert exact.n_flops == default.n_flops
 
 
 class TestAsvClasses:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from skdict import ICFLDictionary, TopKSAE
-from skdict._minibatch import Adam, Surrogate, UsageWindow, shuffled_batches
+from skdict._minibatch import shuffled_batches
+from skdict._training import Adam, Surrogate, UsageWindow
 from skdict.kernels import get_kernels
 
 MODELS = [
@@ -26,10 +27,30 @@ each_model = pytest.mark.parametrize(
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 30), st.integers(0, 99))
 def test_batches_are_full_and_use_rows_equally(n_samples, batch_size, n_batches, seed):
     batch_size = min(batch_size, n_samples)
-    batches = list(shuffled_batches(n_samples, batch_size, n_batches, np.random.RandomState(seed)))
+    rng = np.random.RandomState(seed)
+    batches = [
+        rows for rows in shuffled_batches(n_samples, batch_size, n_batches, rng) if rows is not None
+    ]
     assert [len(batch) for batch in batches] == [batch_size] * n_batches
     used = np.bincount(np.concatenate([[], *batches]).astype(int), minlength=n_samples)
     assert used.max() - used.min() <= 1
+
+
+def test_batches_announce_their_draws():
+    """Between None and the next batch a random order is drawn, and nowhere else."""
+
+    class Rng:
+        n_draws = 0
+
+        def permutation(self, n):
+            self.n_draws += 1
+            return np.arange(n)
+
+    rng, announced = Rng(), 0
+    for rows in shuffled_batches(10, 3, 12, rng):
+        assert rng.n_draws == announced
+        announced += rows is None
+    assert announced == 4
 
 
 @each_model

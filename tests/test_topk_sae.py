@@ -8,8 +8,8 @@ from scipy.optimize import approx_fprime
 from sklearn.base import clone
 
 from skdict import TopKSAE
-from skdict._minibatch import TrainingState
 from skdict._topk_sae import geometric_median
+from skdict._training import TrainingState
 from skdict.kernels import get_kernels
 from skdict.metrics import dead_fraction, dictionary_recovery
 from tests.reference import topk_code, unit_rows

@@ -1,14 +1,18 @@
 """Whitening on controls: the identity covariance, odd inputs, exact partial fits."""
 
+import os
 import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdict import ControlPCAWhitener
+from skdict import ControlPCAWhitener, ICFLDictionary
 from skdict.datasets import load_jump_scope
 
 few_controls = pytest.mark.filterwarnings("ignore:.*whitening overfits its controls")
@@ -287,3 +291,42 @@ def test_masks_of_objects_and_overflow():
     assert whitener.n_control_ == control.sum()
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="rescale X"):
         ControlPCAWhitener().fit(X * 1e200, control=control)
+
+
+@pytest.mark.skipif(os.environ.get("SCIPY_ARRAY_API") == "1", reason="they run in this process")
+def test_array_api_in_a_process_of_its_own():
+    """What needs SCIPY_ARRAY_API=1, scikit-learn's own checks of it included."""
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "array_api"]
+        + [str(tests / "test_whitening_array_api.py"), str(tests / "test_common.py")],
+        cwd=tests.parent,
+        env=dict(os.environ, SCIPY_ARRAY_API="1"),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+
+
+class Tensor:
+    """Looks like a tensor on a GPU: NumPy cannot read it."""
+
+    shape = (4, 2)
+    dtype = "float32"
+    device = "cuda:0"
+
+    def __dlpack__(self, **options):
+        raise BufferError("not in host memory")
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+@pytest.mark.parametrize("model", [ControlPCAWhitener(), ICFLDictionary()], ids=str)
+def test_tensors_on_a_device_are_named_with_a_remedy(model):
+    message = r"X of type .*Tensor, dtype float32, on device cuda:0 cannot be read as a NumPy array"
+    with pytest.raises(TypeError, match=message + r".*X\.detach.*array_api_dispatch=True"):
+        model.fit(Tensor())
+    with pytest.raises(TypeError, match="control of type .*Tensor, dtype float32, on device cuda"):
+        ControlPCAWhitener().fit(np.eye(4), control=Tensor())

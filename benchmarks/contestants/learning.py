@@ -102,12 +102,13 @@ class TorchStep(Step):
     """Base of the torch steps."""
 
     package = "torch"
+    device = "cpu"
 
     def prepare(self):
         """Make tensors; subclasses build their model."""
         self.torch = limit_torch_threads(self.n_threads)
-        self.batch = self.torch.from_numpy(self.batch)
-        self.start = self.torch.from_numpy(self.dictionary)
+        self.batch = self.torch.from_numpy(self.batch).to(self.device)
+        self.start = self.torch.from_numpy(self.dictionary).to(self.device)
         self.build()
 
     def descend(self, loss, decoder):
@@ -124,7 +125,7 @@ class TorchStep(Step):
 
     def atoms(self):
         """Atoms, one per row."""
-        return self.decoder.detach().numpy()
+        return self.decoder.detach().cpu().numpy()
 
 
 class TorchICFLStep(TorchStep):
@@ -226,7 +227,10 @@ class SAELensStep(TorchStep):
         problem = self.problem
         model = TopKTrainingSAE(
             TopKTrainingSAEConfig(
-                d_in=problem.n_features, d_sae=problem.n_atoms, k=problem.n_nonzero
+                d_in=problem.n_features,
+                d_sae=problem.n_atoms,
+                k=problem.n_nonzero,
+                device=self.device,
             )
         )
         with self.torch.no_grad():
@@ -237,15 +241,57 @@ class SAELensStep(TorchStep):
             train_batch_size_samples=problem.n_rows,
             lr=float(self.learning_rate),
             lr_end=float(self.learning_rate),
+            device=self.device,
         )
         self.decoder = model.W_dec
         self.trainer = SAETrainer(config, model, data_provider=iter(()))
 
-    def run(self, n_rows):
-        """Take a step."""
+    def advance(self, n_rows):
+        """Take a step without waiting for its loss, a tensor."""
         output = self.trainer.step(self.batch[:n_rows])
         self.trainer.n_training_steps += 1
-        return output.losses["mse_loss"].item()
+        return output.losses["mse_loss"]
+
+    def run(self, n_rows):
+        """Take a step."""
+        return self.advance(n_rows).item()
+
+
+class DictionaryLearningStep(TorchStep):
+    """A step of dictionary_learning's own trainer."""
+
+    label = "dictionary_learning, TopKTrainer"
+    package = "dictionary-learning"
+    algorithm = "sae loss"
+    note = "TopKTrainer.update with its defaults, which waits for the loss of every step"
+
+    def build(self):
+        """Set up its trainer with the given atoms, encoder tied."""
+        trainers = import_without_package("dictionary_learning", "trainers.top_k")
+        problem = self.problem
+        self.trainer = trainers.TopKTrainer(
+            steps=1_000_000,
+            activation_dim=problem.n_features,
+            dict_size=problem.n_atoms,
+            k=problem.n_nonzero,
+            layer=0,
+            lm_name="",
+            lr=float(self.learning_rate),
+            device=self.device,
+        )
+        with self.torch.no_grad():
+            self.trainer.ae.decoder.weight.copy_(self.start.T)
+            self.trainer.ae.encoder.weight.copy_(self.start)
+
+    def run(self, n_rows):
+        """Take a step; step 0 would set the intercept."""
+        return self.trainer.update(1, self.batch[:n_rows])
+
+    advance = run
+
+    def atoms(self):
+        """Atoms, one per row."""
+        return self.trainer.ae.decoder.weight.detach().T.cpu().numpy()
 
 
 class OvercompleteStep(TorchStep):
@@ -258,7 +304,7 @@ class OvercompleteStep(TorchStep):
 
     def build(self):
         """Set up its model and Adam."""
-        sae = import_overcomplete_sae()
+        sae = import_without_package("overcomplete", "sae")
         problem = self.problem
         self.torch.manual_seed(0)
         self.model = sae.TopKSAE(problem.n_features, problem.n_atoms, top_k=problem.n_nonzero)
@@ -283,16 +329,19 @@ class OvercompleteStep(TorchStep):
         return None
 
 
-def import_overcomplete_sae():
-    """Import ``overcomplete.sae`` without the image models that the package loads beside it."""
+def import_without_package(package, module):
+    """Import a module of a package whose ``__init__`` loads much else beside it.
+
+    overcomplete imports timm and torchvision, dictionary_learning imports language models, which
+    autoencoders do not need.
+    """
     import sys
     import types
     from importlib import import_module
     from importlib.util import find_spec
 
-    # Its __init__ imports timm and torchvision, which autoencoders do not need.
-    if "overcomplete" not in sys.modules:
-        package = types.ModuleType("overcomplete")
-        package.__path__ = list(find_spec("overcomplete").submodule_search_locations)
-        sys.modules["overcomplete"] = package
-    return import_module("overcomplete.sae")
+    if package not in sys.modules:
+        empty = types.ModuleType(package)
+        empty.__path__ = list(find_spec(package).submodule_search_locations)
+        sys.modules[package] = empty
+    return import_module(f"{package}.{module}")

@@ -189,6 +189,7 @@ class BatchedOMP(Coder):
     note = "on the CPU, float32; rows in groups of 64, since it needs n K M numbers of scratch"
     first_rows = 8
     group = 64
+    device = "cpu"
 
     def setup(self, problem):
         """Make tensors of the arrays."""
@@ -197,9 +198,9 @@ class BatchedOMP(Coder):
         from orthogonal_matching_pursuit_gpu import omp_v0
 
         self.code = omp_v0
-        self.X = self.torch.from_numpy(self.X)
-        self.atoms = self.torch.from_numpy(self.dictionary.T.copy())
-        self.gram = self.torch.from_numpy(self.gram)
+        self.X = self.torch.from_numpy(self.X).to(self.device)
+        self.atoms = self.torch.from_numpy(self.dictionary.T.copy()).to(self.device)
+        self.gram = self.torch.from_numpy(self.gram).to(self.device)
 
     def run(self, n_rows):
         """Code the rows; support and coefficients, one pair a group."""
@@ -218,7 +219,7 @@ class BatchedOMP(Coder):
         codes = self.torch.zeros((n_rows, self.problem.n_atoms))
         start = 0
         for support, values in self.run(n_rows):
-            codes[start : start + len(support)].scatter_(1, support, values)
+            codes[start : start + len(support)].scatter_(1, support.cpu(), values.cpu())
             start += len(support)
         return codes.numpy()
 

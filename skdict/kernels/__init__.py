@@ -10,21 +10,32 @@ def get_kernels(device: str = "cpu") -> ModuleType:
 
     Parameters
     ----------
-    device : {"cpu"}
-        ``"cpu"`` is numba and BLAS on the host.
+    device : str, default="cpu"
+        ``"cpu"`` is numba and BLAS on the host; ``"cuda"``, ``"cuda:<index>"``, ``"torch:cpu"`` and
+        ``"torch:meta"`` are torch. Whether the device is there is not checked.
 
     Returns
     -------
     module
-        A module with the functions of the contract.
+        A module with the functions of the contract: equal names, equal argument names. Arrays
+        are NumPy's or torch's; ``to_device`` and ``to_host`` convert. Functions never validate,
+        draw random numbers or move arrays between devices.
 
     Raises
     ------
     ValueError
         If there is no backend for the device.
+    ImportError
+        If the backend needs torch, which is not installed.
     """
+    if device.startswith(("cuda", "torch:")):
+        from skdict.kernels import _torch
+
+        return _torch
     if device != "cpu":
-        raise ValueError(f"device must be 'cpu', got {device!r}")
+        raise ValueError(
+            f"device must be 'cpu', 'cuda', 'cuda:<index>' or 'torch:cpu', got {device!r}"
+        )
     try:
         from skdict.kernels import _cpu
     except RuntimeError as error:

@@ -2,9 +2,6 @@
 
 Every function takes valid C-contiguous arrays of one floating-point type, never validates,
 never draws random numbers and knows no estimator.
-
-A row's result must not depend on the rows around it. BLAS rounds differently for another shape,
-so products run on tiles of fixed size, the last one padded with zero rows, each on one thread.
 """
 
 from __future__ import annotations
@@ -16,31 +13,16 @@ import numpy as np
 from skdict.kernels import _numba_learning as learning
 from skdict.kernels import _numba_pursuit as pursuit
 from skdict.kernels import _numba_quantized as quantized_pursuit
-from skdict.kernels import _numba_quantized_omp as quantized_omp
 from skdict.kernels import _numba_sae as sae
-from skdict.kernels._residual import encode_icfl_without_gram, encode_omp_without_gram
+from skdict.kernels._omp import encode_omp as encode_omp  # part of the contract
+from skdict.kernels._residual import encode_icfl_without_gram
 from skdict.kernels._residual import similar_atoms as similar_atoms  # part of the contract
 from skdict.kernels._threads import run_in_parallel
-
-# Rows of one product. Packing the dictionary costs BLAS M d moves a tile: 256 rows hide it.
-TILE_ROWS = 256
-
-# Orthogonal matching pursuit: bytes of one batch (correlations and factors of its rows), of one
-# row of a block of columns, the rows from which blocks pay, and the size of a Gram matrix that
-# stays in the cache anyway.
-OMP_BATCH_BYTES = 2**28
-OMP_BLOCK_BYTES = 512
-OMP_BLOCKED_ROWS = 1024
-OMP_QUANTIZED_BLOCKED_ROWS = 192
-CACHE_BYTES = 2**24
-
+from skdict.kernels._tiles import aligned_empty, empty_codes, for_each_tile, tile_rows
 
 # Atoms, and atoms per feature, from which pursuit of float32 rows reads a quantized Gram matrix.
 QUANTIZED_ATOMS = 1024
 QUANTIZED_ATOMS_PER_FEATURE = 3
-
-# Bytes of a cache line: where vectors are read at random, none should lie across two lines.
-LINE = 64
 
 
 class QuantizedGram(NamedTuple):
@@ -52,48 +34,76 @@ class QuantizedGram(NamedTuple):
     dictionary: np.ndarray  # (M, d padded), the atoms
 
 
-def tile_rows(n_atoms: int) -> int:
-    """Rows of a tile; depends on the number of atoms only."""
-    # Below this the whole product is so small that padding would dominate for few rows.
-    return TILE_ROWS if n_atoms >= 512 else 64
+def to_device(array, device):
+    """NumPy array as an array of the backend: here itself."""
+    return np.asarray(array)
 
 
-def _aligned_empty(shape, dtype):
-    """Empty array that begins with a cache line."""
-    dtype = np.dtype(dtype)
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(n_bytes + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+def to_host(array):
+    """Array of the backend as a NumPy array: here itself."""
+    return np.asarray(array)
 
 
-def _for_each_tile(x, intercept, dictionary, consume, *, width=None, filling=0.0):
-    """Call consume(start, stop, centred tile, correlations) for all tiles, in parallel.
+def zeros_like(array):
+    """Zeros of the shape and type of `array`."""
+    return np.zeros_like(array)
 
-    The correlations are padded with `filling` to `width` columns.
+
+def empty_like(array):
+    """Memory of the shape and type of `array`."""
+    return np.empty_like(array)
+
+
+def copy(array):
+    """Copy in row-major order."""
+    return np.array(array, order="C")
+
+
+def stream(X, rows_iterator, scale, device):
+    """Batches of rows of a NumPy array X, divided by `scale`; None leaves them as they are.
+
+    `rows_iterator` yields indices, slices, or None where it is about to draw random numbers: so may
+    whoever takes the batches, and the next one must have been asked for before. Here nothing is
+    read ahead, so that None means nothing.
     """
-    n_rows, n_features = x.shape
-    n_atoms = dictionary.shape[0]
-    height = tile_rows(n_atoms)
-    n_tiles = -(-n_rows // height)
+    for rows in rows_iterator:
+        if rows is not None:
+            yield X[rows] if scale is None else np.divide(X[rows], X.dtype.type(scale), order="C")
 
-    def work(first, last):
-        tile = np.zeros((height, n_features), x.dtype)
-        padded = _aligned_empty((height, width or n_atoms), x.dtype)
-        correlations = padded[:, :n_atoms]
-        padded[:, n_atoms:] = filling
-        for t in range(first, last):
-            start = t * height
-            stop = min(start + height, n_rows)
-            used = stop - start
-            np.subtract(x[start:stop], intercept, out=tile[:used])
-            tile[used:] = 0
-            # The caller refuses codes that are not finite, with better advice than a warning.
-            with np.errstate(over="ignore", invalid="ignore"):
-                np.matmul(tile, dictionary.T, out=correlations)
-            consume(start, stop, tile[:used], padded[:used])
 
-    run_in_parallel(work, n_tiles)
+def mean(array):
+    """Mean of all entries, a scalar of the backend."""
+    return float(array.mean())
+
+
+def column_mean(rows):
+    """Mean of every column (d,)."""
+    return rows.mean(axis=0)
+
+
+def column_sum(rows):
+    """Sum of every column (d,)."""
+    return rows.sum(axis=0)
+
+
+def squared_norms(rows):
+    """Squared length of every row (n,)."""
+    return np.einsum("ij,ij->i", rows, rows)
+
+
+def mean_squared_norm(rows):
+    """Mean of the squared lengths of the rows, summed in float64; a scalar of the backend."""
+    return float(np.mean(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+
+
+def positive(scalar):
+    """A scalar of the backend, or 1 where it is not above zero: safe to divide by."""
+    return float(scalar) if scalar > 0 else 1.0
+
+
+def subtract_scaled(array, other, factor):
+    """array -= factor * other, in place; the product is rounded to the type of `array` first."""
+    array -= (factor * other).astype(array.dtype)
 
 
 def gram_matrix(dictionary):
@@ -141,7 +151,7 @@ def quantize(dictionary, gram) -> QuantizedGram | None:
     # No inner product is larger than the product of the lengths (but for rounding).
     step = np.maximum(lengths * longest / np.float32(32766), np.finfo(np.float32).tiny)
     lanes = quantized_pursuit.LANES
-    integers = _aligned_empty((n_atoms, -(-n_atoms // lanes) * lanes), np.int16)
+    integers = aligned_empty((n_atoms, -(-n_atoms // lanes) * lanes), np.int16)
     run_in_parallel(
         lambda first, last: quantized_pursuit.quantize_rows(first, last, gram, step, integers),
         n_atoms,
@@ -179,7 +189,7 @@ def encode_icfl(
             absolute=absolute,
             refit=refit,
         )
-    codes = _empty_codes(x, n_nonzero_coefs)
+    codes = empty_codes(x, n_nonzero_coefs)
     if quantized is not None:
         _encode_icfl_quantized(
             x, dictionary, gram, intercept, quantized, n_nonzero_coefs, atoms_per_step, absolute,
@@ -200,7 +210,7 @@ def encode_icfl(
             *(array[start:stop] for array in codes),
         )
 
-    _for_each_tile(x, intercept, dictionary, consume)
+    for_each_tile(x, intercept, dictionary, consume)
     return codes
 
 
@@ -228,7 +238,7 @@ def _encode_icfl_quantized(
         if refit:
             pursuit.refit_tile(tile, dictionary, gram, *part)
 
-    _for_each_tile(
+    for_each_tile(
         x,
         intercept,
         dictionary,
@@ -236,178 +246,6 @@ def _encode_icfl_quantized(
         width=-(-dictionary.shape[0] // searched) * searched,
         filling=0.0 if absolute else -np.inf,
     )
-
-
-def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs, quantized=None):
-    """Orthogonal matching pursuit codes: (values, indices, counts).
-
-    A batch of rows advances together, one atom a step. Where the Gram matrix is larger than a
-    cache and the rows are many, it is packed in blocks of columns, so that each step reads it from
-    memory once for all rows; otherwise each row reads the rows of the Gram matrix that it
-    needs. `quantized` is what `quantize` gives for the Gram matrix.
-    """
-    if gram is None:
-        return encode_omp_without_gram(x, dictionary, intercept, n_nonzero_coefs=n_nonzero_coefs)
-    codes = _empty_codes(x, n_nonzero_coefs)
-    search = _search(dictionary, gram, quantized, x.shape[0])
-    row_bytes = 4 * n_nonzero_coefs**2 + gram.shape[0] * x.itemsize
-    height = max(1, OMP_BATCH_BYTES // row_bytes)
-    for start in range(0, x.shape[0], height):
-        rows = slice(start, start + height)
-        batch = _Batch(x[rows], dictionary, intercept, n_nonzero_coefs, search.blocks)
-        batch.advance(dictionary, gram, search)
-        pursuit.omp_emit(batch.support, batch.solution, batch.n_support, *(c[rows] for c in codes))
-    return codes
-
-
-class _Batch:
-    """Rows that advance together through orthogonal matching pursuit."""
-
-    def __init__(self, x, dictionary, intercept, width, blocks):
-        n_rows = x.shape[0]
-        self.x = np.empty(x.shape, x.dtype)
-        self.initial = _aligned_empty((blocks.shape[0], n_rows, blocks.shape[2]), x.dtype)
-        _for_each_tile(x, intercept, dictionary, self._keep)
-        self.support = np.zeros((n_rows, width), np.int64)
-        self.coefficients = np.zeros((n_rows, width), x.dtype)
-        self.n_support = np.zeros(n_rows, np.int64)
-        self.n_subtract = np.where((self.x != 0).any(axis=1), 0, -1)
-        self.inverse = np.zeros((n_rows, width * (width + 1) // 2))
-        self.forward, self.solution = np.zeros((n_rows, width)), np.zeros((n_rows, width))
-
-    def _keep(self, start, stop, tile, correlations):
-        self.x[start:stop] = tile
-        pursuit.pack_columns(correlations, self.initial, start, 0, stop - start)
-
-    def advance(self, dictionary, gram, search):
-        """Add atoms until all rows are finished."""
-        for _ in range(self.support.shape[1]):
-            best_atom = search.best_atoms(self)
-
-            def refit(first, last, best_atom=best_atom):
-                pursuit.omp_refit(
-                    first, last, self.x, dictionary, gram, best_atom, self.initial, self.support,
-                    self.coefficients, self.n_support, self.n_subtract, self.inverse, self.forward,
-                    self.solution,
-                )  # fmt: skip
-
-            run_in_parallel(refit, self.x.shape[0], grain=8)
-            if (self.n_subtract < 0).all():
-                break
-
-
-def _search(dictionary, gram, quantized, n_rows):
-    """How the best atoms of a batch are found."""
-    many = gram.nbytes > CACHE_BYTES
-    if quantized is None:
-        blocked = many and n_rows >= OMP_BLOCKED_ROWS
-        return _Search(_column_blocks(gram, OMP_BLOCK_BYTES) if blocked else gram[None])
-    blocked = many and n_rows >= OMP_QUANTIZED_BLOCKED_ROWS
-    blocks = _column_blocks(quantized.integers, LINE) if blocked else quantized.integers[None]
-    return _QuantizedSearch(blocks, dictionary, quantized)
-
-
-class _Search:
-    """Search with the Gram matrix itself, in blocks of columns (n_blocks, M, width)."""
-
-    def __init__(self, blocks):
-        self.blocks = blocks
-
-    def best_atoms(self, batch):
-        """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
-        n_rows = batch.x.shape[0]
-        best, atom = np.zeros(n_rows, self.blocks.dtype), np.full(n_rows, -1)
-        state = (
-            self.blocks, batch.initial, batch.support, batch.coefficients, batch.n_subtract
-        )  # fmt: skip
-        if self.blocks.shape[0] == 1:
-            run_in_parallel(
-                lambda first, last: pursuit.omp_scan(0, 1, first, last, *state, best, atom), n_rows
-            )
-            return atom
-        found = []
-
-        def scan(first, last):
-            part = np.zeros(n_rows, self.blocks.dtype), np.full(n_rows, -1)
-            pursuit.omp_scan(first, last, 0, n_rows, *state, *part)
-            found.append((first, *part))
-
-        run_in_parallel(scan, self.blocks.shape[0])
-        for _, other, other_atom in sorted(found, key=lambda part: part[0]):
-            better = other > best
-            best = np.where(better, other, best)
-            atom = np.where(better, other_atom, atom)
-        return atom
-
-
-class _QuantizedSearch:
-    """Search with the quantized Gram matrix, where exact correlations decide what it cannot."""
-
-    def __init__(self, blocks, dictionary, quantized):
-        self.blocks, self.dictionary, self.quantized = blocks, dictionary, quantized
-
-    def best_atoms(self, batch):
-        """Atom with the largest absolute correlation of every row; of equal ones the lowest."""
-        n_rows = batch.x.shape[0]
-        step = self.quantized.step
-        state = (
-            batch.initial,
-            batch.support.astype(np.int32),
-            -batch.coefficients * step[batch.support],
-            batch.n_subtract,
-        )
-        scan = self._scan_rows if self.blocks.shape[0] == 1 else self._scan_blocks
-        kept = scan(state, n_rows)
-        best_atom = np.full(n_rows, -1)
-
-        def choose(first, last):
-            quantized_omp.omp_choose(
-                first, last, batch.x, self.dictionary, self.quantized.longest, step,
-                batch.support, batch.solution, batch.n_support, batch.n_subtract, *kept, best_atom,
-            )  # fmt: skip
-
-        run_in_parallel(choose, n_rows, grain=8)
-        return best_atom
-
-    def _scan_rows(self, state, n_rows):
-        kept = _nothing_kept(n_rows)
-        run_in_parallel(
-            lambda first, last: quantized_omp.omp_scan_rows(
-                first, last, self.blocks[0], *state, *kept
-            ),
-            n_rows,
-        )
-        return kept
-
-    def _scan_blocks(self, state, n_rows):
-        found = []
-
-        def scan(first, last):
-            part = _nothing_kept(n_rows)
-            quantized_omp.omp_scan_blocks(first, last, self.blocks, *state, *part)
-            found.append((first, *part))
-
-        run_in_parallel(scan, self.blocks.shape[0])
-        (_, *kept), *others = sorted(found, key=lambda part: part[0])
-        for _, *other in others:
-            quantized_omp.merge_kept(*kept, *other)
-        return kept
-
-
-def _nothing_kept(n_rows):
-    kept = n_rows, quantized_omp.KEPT
-    return np.zeros(kept, np.float32), np.full(kept, -1)
-
-
-def _column_blocks(matrix, n_bytes):
-    """Matrix as contiguous blocks of columns, (n_blocks, n_rows, width)."""
-    n_rows, n_columns = matrix.shape
-    width = n_bytes // matrix.itemsize
-    blocks = _aligned_empty((-(-n_columns // width), n_rows, width), matrix.dtype)
-    run_in_parallel(
-        lambda first, last: pursuit.pack_columns(matrix, blocks, 0, first, last), n_rows, grain=64
-    )
-    return blocks
 
 
 def encode_topk(x, encoder, encoder_bias, intercept, *, n_nonzero_coefs, candidates=None):
@@ -420,7 +258,7 @@ def encode_topk(x, encoder, encoder_bias, intercept, *, n_nonzero_coefs, candida
     sets = candidates if several else [candidates]
     sets = [np.arange(encoder.shape[0]) if c is None else c for c in sets]
     widths = n_nonzero_coefs if several else [n_nonzero_coefs]
-    outputs = [_empty_codes(x, width) for width in widths]
+    outputs = [empty_codes(x, width) for width in widths]
 
     def consume(start, stop, tile, pre_activations):
         pre_activations += encoder_bias
@@ -430,17 +268,8 @@ def encode_topk(x, encoder, encoder_bias, intercept, *, n_nonzero_coefs, candida
                     pre_activations, chosen, width, *(array[start:stop] for array in codes)
                 )
 
-    _for_each_tile(x, intercept, encoder, consume)
+    for_each_tile(x, intercept, encoder, consume)
     return outputs if several else outputs[0]
-
-
-def _empty_codes(x, width):
-    n_rows = x.shape[0]
-    return (
-        np.empty((n_rows, width), x.dtype),
-        np.empty((n_rows, width), np.int32),
-        np.zeros(n_rows, np.int32),
-    )
 
 
 def compress(values, indices, counts):
@@ -474,6 +303,23 @@ def by_atom(codes, n_atoms):
     )
     learning.codes_to_columns(indptr, indices, *columns)
     return columns
+
+
+def used_atoms(columns):
+    """The atoms with entries in codes ordered by atom (`by_atom`), for `coordinate_descent`."""
+    return np.flatnonzero(np.diff(columns[0]))
+
+
+def count_uses(codes, n_atoms):
+    """Entries of CSR codes that each atom has, zeros not counted: int64 (M,)."""
+    values, indices, _ = codes
+    used = indices if values.all() else indices[values != 0]
+    return np.bincount(used, minlength=n_atoms)
+
+
+def sum_by_atom(codes, weights, n_atoms):
+    """Sum of the weights (in CSR order) of the entries of each atom (M,)."""
+    return np.bincount(codes[1], weights=weights, minlength=n_atoms).astype(weights.dtype)
 
 
 def sparse_gradient(columns, weights, samples, *, scale, out, accumulate=False):

@@ -213,9 +213,9 @@ def test_omp_in_blocks_of_columns_gives_the_same_bits(monkeypatch):
     X[7] = 0
     X[8] = dictionary[4]  # explained by one atom: ends early
     plain = sparse_encode(X, dictionary, algorithm="omp", n_nonzero_coefs=9)
-    monkeypatch.setattr("skdict.kernels._cpu.OMP_BLOCKED_ROWS", 1)
-    monkeypatch.setattr("skdict.kernels._cpu.CACHE_BYTES", 0)
-    monkeypatch.setattr("skdict.kernels._cpu.OMP_BATCH_BYTES", 200_000)  # several batches
+    monkeypatch.setattr("skdict.kernels._omp.BLOCKED_ROWS", 1)
+    monkeypatch.setattr("skdict.kernels._omp.CACHE_BYTES", 0)
+    monkeypatch.setattr("skdict.kernels._omp.BATCH_BYTES", 200_000)  # several batches
     blocked = sparse_encode(X, dictionary, algorithm="omp", n_nonzero_coefs=9)
     np.testing.assert_array_equal(blocked.toarray(), plain.toarray())
     assert plain[[7]].nnz == 0

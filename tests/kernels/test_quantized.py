@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp_gram
 
-from skdict.kernels import _cpu
+from skdict.kernels import _cpu, _omp
 from tests.reference import icfl_code, unit_rows
 
 
@@ -182,7 +182,7 @@ def test_omp_equals_scikit_learn(kind, n_atoms, n_features):
 def test_omp_by_blocks_and_by_rows_gives_the_same_bits(kind, monkeypatch):
     X, dictionary = problem(8, 300, 1030, 41, kind)
     rows = encode(X, dictionary, n_nonzero_coefs=15)
-    monkeypatch.setattr(_cpu, "CACHE_BYTES", 0)
+    monkeypatch.setattr(_omp, "CACHE_BYTES", 0)
     blocks = encode(X, dictionary, n_nonzero_coefs=15)
     np.testing.assert_array_equal(rows, blocks)
 
