@@ -179,15 +179,16 @@ def encode_in_chunks(encode, X, width, n_atoms, *, device="cpu", atoms=None):
     indptr = np.zeros(n_rows + 1, np.int64)
     filled = 0
     for rows, (values, chosen, counts) in _codes_of_chunks(encode, X, device):
-        kept = np.arange(width) < counts[:, None]
-        new = values[kept]
+        # Nearly always all rows use all they may: then there is nothing to pick out.
+        kept = slice(None) if (counts == width).all() else np.arange(width) < counts[:, None]
+        new = values[kept].reshape(-1)
         if not np.isfinite(new).all():
             raise ValueError(
                 f"the codes overflowed {X.dtype}: rescale X (largest absolute value "
                 f"{np.abs(X[rows]).max():.3g}), for example with Normalizer"
             )
         data[filled : filled + new.size] = new
-        chosen = chosen[kept]
+        chosen = chosen[kept].reshape(-1)
         indices[filled : filled + new.size] = chosen if atoms is None else atoms[chosen]
         ends = indptr[rows.start + 1 : rows.start + 1 + counts.size]
         np.cumsum(counts, out=ends)

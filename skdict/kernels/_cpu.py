@@ -276,6 +276,8 @@ def compress(values, indices, counts):
     """Fixed-width codes to the three arrays of CSR: (data, indices, indptr)."""
     indptr = np.zeros(counts.shape[0] + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
+    if (counts == values.shape[1]).all():
+        return values.reshape(-1), indices.reshape(-1), indptr
     kept = np.arange(values.shape[1]) < counts[:, None]
     return values[kept], indices[kept], indptr
 
