@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks import gpu_costs as costs
 from benchmarks.agreement import SAME_SUPPORTS
 from benchmarks.contestants.pursuits import BatchedOMP
-from benchmarks.gpu_device import MODES, OPPONENT_MODES, mode_of_skdict, time_runs
+from benchmarks.gpu_device import MODES, OPPONENT_MODES, time_runs
 from benchmarks.gpu_works import measure, measure_opponent, new_line, rate
 from benchmarks.problems import random_arrays, write_problem
 from skdict import sparse_encode
@@ -63,8 +63,7 @@ def judge_codes(bench, problem, algorithm, mode):
     X, dictionary = random_arrays(bench.n_compared, problem.n_features, problem.n_atoms)
     arguments = pursuit_arguments(problem, algorithm)
     reference = sparse_encode(X.astype(np.float64), dictionary, **arguments)
-    with mode_of_skdict(mode):
-        codes = sparse_encode(X, dictionary, device=bench.device, **arguments)
+    codes = sparse_encode(X, dictionary, device=bench.device, precision=mode, **arguments)
     # The default mode searches ICFL's atoms in TF32; orthogonal pursuit is exact in both.
     searches_exactly = algorithm == "omp" or mode == "exact"
     least_same = SAME_SUPPORTS if searches_exactly else SAME_SUPPORTS_DEFAULT
@@ -85,7 +84,7 @@ def time_codes(bench, problem, algorithm, mode, n_rows, cost):
     if algorithm == "icfl":
         arguments["atoms_per_step"] = problem.atoms_per_step
     encode = getattr(kernels, f"encode_{algorithm}")
-    with mode_of_skdict(mode):
+    with kernels.precision(mode):
         gram = kernels.gram_matrix(atoms)
         arguments["quantized"] = kernels.quantize(atoms, gram)
         runs = time_runs(

@@ -86,19 +86,6 @@ def time_runs(function, device, *, n_runs, n_calls=1, n_warm=1):
 
 
 @contextmanager
-def mode_of_skdict(mode):
-    """Products of skdict in its "default" or its "exact" mode."""
-    from skdict.kernels import _torch_precision
-
-    before = _torch_precision.exact
-    _torch_precision.exact = mode == "exact"
-    try:
-        yield
-    finally:
-        _torch_precision.exact = before
-
-
-@contextmanager
 def mode_of_torch(mode):
     """Products of torch itself in "float32" or "TF32"."""
     from skdict.kernels import _torch_precision

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import gpu_costs as costs
 from benchmarks.agreement import SAME_LOSS, SAME_STEP
 from benchmarks.contestants.learning import COMPARED_ATOMS, DictionaryLearningStep, SAELensStep
-from benchmarks.gpu_device import MODES, OPPONENT_MODES, mode_of_skdict, time_runs
+from benchmarks.gpu_device import MODES, OPPONENT_MODES, time_runs
 from benchmarks.gpu_works import measure, measure_opponent, milliseconds, new_line
 from benchmarks.problems import random_arrays, write_problem
 from skdict import ICFLDictionary, TopKSAE
@@ -50,15 +50,16 @@ def sae_model(bench, device, **parameters):
     )
 
 
-def first_icfl_step(bench, device, X, dictionary):
+def first_icfl_step(bench, device, X, dictionary, mode="default"):
     """Loss before the first step, and what it did to the first atoms."""
-    model = icfl_model(bench, device, dictionary, fit_intercept=False).partial_fit(X)
+    model = icfl_model(bench, device, dictionary, fit_intercept=False, precision=mode)
+    model.partial_fit(X)
     return model.history_["loss"][-1], (model.components_ - dictionary)[:COMPARED_ATOMS]
 
 
-def first_sae_step(bench, device, X, dictionary):
+def first_sae_step(bench, device, X, dictionary, mode="default"):
     """The same for the autoencoder, tied to the given atoms."""
-    model = sae_model(bench, device, max_steps=0).fit(X)
+    model = sae_model(bench, device, max_steps=0, precision=mode).fit(X)
     model.components_, model.encoder_ = dictionary.copy(), dictionary.copy()
     model.encoder_bias_ = np.zeros(dictionary.shape[0], np.float32)
     model.intercept_ = np.zeros(dictionary.shape[1], np.float32)
@@ -70,8 +71,7 @@ def judge_step(bench, first_step, mode, least_cosine):
     """The first step on the device beside that on the CPU, by loss and by direction."""
     X, dictionary = random_arrays(bench.n_compared, bench.model.n_features, bench.model.n_atoms)
     loss, moved = first_step(bench, "cpu", X, dictionary)
-    with mode_of_skdict(mode):
-        other, other_moved = first_step(bench, bench.device, X, dictionary)
+    other, other_moved = first_step(bench, bench.device, X, dictionary, mode)
     difference = abs(other - loss) / loss
     a, b = moved.ravel(), other_moved.ravel()
     cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
@@ -104,16 +104,15 @@ class Training:
         return self.state.history.curves["loss"][-1]
 
 
-def time_steps(bench, model, cost, mode):
+def time_steps(bench, model, cost):
     """Milliseconds of a step on resident data, over blocks of steps with one reset each."""
-    with mode_of_skdict(mode):
-        X, _ = random_arrays(bench.model.n_rows, bench.model.n_features, 1)
-        training = Training(model, X)
-        scale = X.dtype.type(training.state.scale)
-        batch = training.state.kernels.to_device(X / scale, bench.device)
-        runs = time_runs(
-            lambda: training.block([batch] * bench.n_steps), bench.device, n_runs=bench.n_runs
-        )
+    X, _ = random_arrays(bench.model.n_rows, bench.model.n_features, 1)
+    training = Training(model, X)
+    scale = X.dtype.type(training.state.scale)
+    batch = training.state.kernels.to_device(X / scale, bench.device)
+    runs = time_runs(
+        lambda: training.block([batch] * bench.n_steps), bench.device, n_runs=bench.n_runs
+    )
     timed = milliseconds([seconds / bench.n_steps for seconds in runs], cost)
     n_resets = sum(training.state.history.curves["n_resets"])
     return timed | {"detail": f"blocks of {bench.n_steps} steps, {n_resets} atoms reset"}
@@ -129,7 +128,7 @@ def measure_icfl_step(bench):
             new_line(STEP, "skdict, ICFLDictionary", mode),
             lambda mode=mode, least=least: judge_step(bench, first_icfl_step, mode, least),
             lambda mode=mode, cost=cost: time_steps(
-                bench, icfl_model(bench, bench.device, dictionary), cost, mode
+                bench, icfl_model(bench, bench.device, dictionary, precision=mode), cost
             ),
         )
 
@@ -141,7 +140,9 @@ def measure_sae_step(bench):
         yield measure(
             new_line(SAE, "skdict, TopKSAE", mode),
             lambda mode=mode: judge_step(bench, first_sae_step, mode, SAME_STEP),
-            lambda mode=mode: time_steps(bench, sae_model(bench, bench.device), cost, mode),
+            lambda mode=mode: time_steps(
+                bench, sae_model(bench, bench.device, precision=mode), cost
+            ),
         )
     written = write_problem(bench.model, bench.folder)
     for opponent in (SAELensStep, DictionaryLearningStep):

@@ -17,6 +17,7 @@ from skdict._validation import (
 from skdict.kernels import get_kernels
 
 ALGORITHMS = ("icfl", "omp", "mp")
+PRECISIONS = ("default", "exact")
 
 
 def sparse_encode(
@@ -29,6 +30,7 @@ def sparse_encode(
     gram=None,
     precompute="auto",
     device="cpu",
+    precision="default",
 ):
     """Code rows over a given dictionary.
 
@@ -59,6 +61,10 @@ def sparse_encode(
     device : str, default="cpu"
         Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
         ``"torch:cpu"``. See :ref:`devices`.
+    precision : {"default", "exact"}, default="default"
+        How float32 is multiplied on a GPU: ``"default"`` searches atoms with its TF32 units and
+        computes coefficients with the rounding errors of float32, ``"exact"`` has every product
+        in IEEE float32. No difference elsewhere.
 
     Returns
     -------
@@ -95,6 +101,7 @@ def sparse_encode(
     check_integer("n_nonzero_coefs", n_nonzero_coefs, 1, none=True)
     check_integer("atoms_per_step", atoms_per_step, 1)
     check_boolean_or("precompute", precompute, ("auto",))
+    check_choice("precision", precision, PRECISIONS)
     check_device(device)
     if gram is not None and not precompute:
         raise ValueError(
@@ -110,12 +117,9 @@ def sparse_encode(
             f"X and dictionary must have the same number of features, got {X.shape[1]} and "
             f"{n_features}"
         )
-    kernels = get_kernels(device)
-    native = kernels.to_device(dictionary, device)
-    if gram is None:
-        if gram_is_wanted(precompute, n_atoms, X.dtype):
-            gram = kernels.gram_matrix(native)
-    else:
+    if n_nonzero_coefs is None:
+        n_nonzero_coefs = max(1, n_features // 10)
+    if gram is not None:
         gram = host_array(gram, name="gram")
         gram = check_array(gram, dtype=X.dtype, order="C", input_name="gram")
         if gram.shape != (n_atoms, n_atoms):
@@ -123,6 +127,26 @@ def sparse_encode(
                 f"gram must have shape (n_components, n_components) = ({n_atoms}, {n_atoms}), "
                 f"got {gram.shape}"
             )
+    options = {
+        "algorithm": algorithm,
+        "n_nonzero_coefs": clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms),
+        "atoms_per_step": int(atoms_per_step),
+    }
+    with get_kernels(device).precision(precision):
+        return _encode_checked(X, dictionary, gram, precompute, device, options)
+
+
+def _encode_checked(X, dictionary, gram, precompute, device, options):
+    """CSR codes of valid rows over a valid dictionary; forms the Gram matrix if there is to be one.
+
+    An atom whose length cannot be computed is found here, and is an error.
+    """
+    kernels, (n_atoms, n_features) = get_kernels(device), dictionary.shape
+    native = kernels.to_device(dictionary, device)
+    if gram is None:
+        if gram_is_wanted(precompute, n_atoms, X.dtype):
+            gram = kernels.gram_matrix(native)
+    else:
         gram = kernels.to_device(gram, device)
     squared = _squared_lengths(native, gram, device)
     lost = ~np.isfinite(squared) | ((squared == 0) & (dictionary != 0).any(axis=1))
@@ -131,18 +155,14 @@ def sparse_encode(
             f"dictionary has atoms whose squared length is not a number of {X.dtype}, the first at "
             f"{np.argmax(lost)}: rescale them, for example to unit length"
         )
-    if n_nonzero_coefs is None:
-        n_nonzero_coefs = max(1, n_features // 10)
     return encode_rows(
         X,
         native,
         gram,
         kernels.to_device(np.zeros(n_features, X.dtype), device),
         device=device,
-        algorithm=algorithm,
-        n_nonzero_coefs=clip_n_nonzero_coefs(int(n_nonzero_coefs), n_atoms),
-        atoms_per_step=int(atoms_per_step),
         quantized=None if gram is None else kernels.quantize(native, gram),
+        **options,
     )
 
 

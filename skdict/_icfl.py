@@ -105,6 +105,10 @@ class ICFLDictionary(MiniBatchDictionary):
         Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
         ``"torch:cpu"``. Fitted attributes and codes are NumPy in every case. May be changed after
         fit. See :ref:`devices`.
+    precision : {"default", "exact"}, default="default"
+        How float32 is multiplied on a GPU: ``"default"`` uses its TF32 units where coefficients,
+        losses and gradients keep the rounding errors of float32, ``"exact"`` has every product in
+        IEEE float32. No difference elsewhere.
     random_state : int, RandomState instance or None, default=None
         Draws the initial atoms, the order of the rows and the resets.
     verbose : int, default=0
@@ -231,6 +235,7 @@ class ICFLDictionary(MiniBatchDictionary):
         dead_window=1000,
         sparse_output=True,
         device="cpu",
+        precision="default",
         random_state=None,
         verbose=0,
     ):
@@ -255,6 +260,7 @@ class ICFLDictionary(MiniBatchDictionary):
         self.dead_window = dead_window
         self.sparse_output = sparse_output
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -273,7 +279,7 @@ class ICFLDictionary(MiniBatchDictionary):
         self._set_state(state, self.components_.copy(), intercept, self._weights)
 
     def _set_state(self, state, dictionary, intercept, weights=None):
-        state.solver = self.solver
+        state.solver, state.step = self.solver, None
         if self.solver == "online":
             self._check_surrogate_fits(dictionary)
             state.dictionary = Surrogate(dictionary, weights, device=state.device)
@@ -324,7 +330,7 @@ class ICFLDictionary(MiniBatchDictionary):
             raise ValueError("init must be finite, got an array with NaN or infinity")
         return dictionary
 
-    def _step(self, batch, state, learning_rate):
+    def _before_step(self, state):
         kernels = state.kernels
         if state.solver != self.solver:  # changed between two calls of `partial_fit`
             self._set_state(
@@ -332,16 +338,22 @@ class ICFLDictionary(MiniBatchDictionary):
                 np.array(kernels.to_host(state.dictionary.parameters)),
                 kernels.to_host(state.intercept),
             )
-        dictionary = state.dictionary.parameters
-        intercept = state.intercept
-        has_gram = gram_is_wanted(self.precompute, self._n_atoms, state.dictionary.dtype)
-        gram = kernels.gram_matrix(dictionary) if has_gram else None
-        n_resets = 0
-        if self._reset_is_due(state):
-            n_resets = self._reset_correlated(gram, state)
-            state.used_since_reset[:] = 0
-            if n_resets and has_gram:
-                gram = kernels.gram_matrix(dictionary)
+        if not self._reset_is_due(state):
+            return 0, ()
+        n_resets = self._reset_correlated(self._gram(state), state)
+        state.used_since_reset[:] = 0
+        return n_resets, ()
+
+    def _gram(self, state):
+        """Gram matrix of the atoms, None if there is to be none."""
+        if not gram_is_wanted(self.precompute, self._n_atoms, state.dictionary.dtype):
+            return None
+        return state.kernels.gram_matrix(state.dictionary.parameters)
+
+    def _step(self, state, batch, learning_rate):
+        kernels = state.kernels
+        dictionary, intercept = state.dictionary.parameters, state.intercept
+        gram = self._gram(state)
         codes = kernels.compress(
             *kernels.encode_icfl(
                 batch,
@@ -352,19 +364,19 @@ class ICFLDictionary(MiniBatchDictionary):
                 atoms_per_step=int(self.atoms_per_step),
                 absolute=self.selection == "absolute",
                 refit=bool(self.refit),
-                quantized=kernels.quantize(dictionary, gram) if has_gram else None,
+                quantized=None if gram is None else kernels.quantize(dictionary, gram),
             )
         )
         residual = kernels.decode(codes, dictionary, intercept)
         residual -= batch
-        used = kernels.count_uses(codes, self._n_atoms)
-        state.used_since_reset += used
-        state.usage.add(used, batch.shape[0])
         self._update_dictionary(batch, codes, residual, state, learning_rate)
         if self.fit_intercept:
-            step = INTERCEPT_RATE * np.sqrt(batch.shape[1]) * learning_rate
+            step = float(INTERCEPT_RATE * np.sqrt(batch.shape[1])) * learning_rate
             kernels.subtract_scaled(intercept, kernels.column_mean(residual), 2.0 * step)
-        return kernels.mean_squared_norm(residual), n_resets
+        return kernels.mean_squared_norm(residual), kernels.count_uses(codes, self._n_atoms)
+
+    def _count(self, used, n_rows, state):
+        state.used_since_reset += used
 
     def _update_dictionary(self, batch, codes, residual, state, learning_rate):
         kernels = state.kernels
@@ -411,29 +423,34 @@ class ICFLDictionary(MiniBatchDictionary):
 
     def _encode(self, X):
         kernels = get_kernels(self.device)
-        components = np.ascontiguousarray(self.components_, X.dtype)
-        intercept = np.ascontiguousarray(self.intercept_, X.dtype)
-        gram = quantized = None
-        native = kernels.to_device(components, self.device)
-        if gram_is_wanted(self.precompute, components.shape[0], X.dtype):
-            if self.device == "cpu":
-                gram, quantized = cached_gram(self, components)
-            else:  # quickly formed there, and not kept in a memory that others need
-                gram = kernels.gram_matrix(native)
-                quantized = kernels.quantize(native, gram)
-        return encode_rows(
-            X,
-            native,
-            gram,
-            kernels.to_device(intercept, self.device),
-            device=self.device,
-            algorithm="icfl",
-            n_nonzero_coefs=self._code_width(),
-            atoms_per_step=int(self.atoms_per_step),
-            absolute=self.selection == "absolute",
-            refit=bool(self.refit),
-            quantized=quantized,
-        )
+        with kernels.precision(self.precision):
+            components = np.ascontiguousarray(self.components_, X.dtype)
+            native = kernels.to_device(components, self.device)
+            gram, quantized = self._gram_for_coding(components, native)
+            return encode_rows(
+                X,
+                native,
+                gram,
+                kernels.to_device(np.ascontiguousarray(self.intercept_, X.dtype), self.device),
+                device=self.device,
+                algorithm="icfl",
+                n_nonzero_coefs=self._code_width(),
+                atoms_per_step=int(self.atoms_per_step),
+                absolute=self.selection == "absolute",
+                refit=bool(self.refit),
+                quantized=quantized,
+            )
+
+    def _gram_for_coding(self, components, native):
+        """Gram matrix and quantized copy, None if unwanted; `native` lies on the device."""
+        if not gram_is_wanted(self.precompute, components.shape[0], components.dtype):
+            return None, None
+        if self.device == "cpu":
+            return cached_gram(self, components)
+        # Quickly formed there, and not kept in a memory that others need.
+        kernels = get_kernels(self.device)
+        gram = kernels.gram_matrix(native)
+        return gram, kernels.quantize(native, gram)
 
 
 def correlated_atoms(dictionary, usage, threshold, *, gram=None, device="cpu"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -35,9 +36,11 @@ SAMPLE_ROWS = 32_768
 class MiniBatchDictionary(Dictionary):
     """Base of the learned dictionaries.
 
-    A subclass provides ``_start(sample, state)``, ``_resume(state)``,
-    ``_step(batch, state, learning_rate)`` returning the loss (a scalar of the backend) and the
-    number of resets, ``_publish_parameters(state)`` and ``_encode``.
+    A subclass provides ``_start(sample, state)`` and ``_resume(state)``;
+    ``_before_step(state)``, which the host decides in, returning the number of resets and what
+    else the step depends on (arrays); ``_step(state, batch, learning_rate, *those)``, which a
+    device may replay on its own, returning the loss (a scalar of the backend) and the uses of
+    each atom; ``_count(used, n_rows, state)``; ``_publish_parameters(state)`` and ``_encode``.
     """
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
@@ -52,6 +55,7 @@ class MiniBatchDictionary(Dictionary):
         "dead_window": [at_least(1)],
         "sparse_output": ["boolean"],
         "device": [str],
+        "precision": [StrOptions({"default", "exact"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -153,6 +157,7 @@ class MiniBatchDictionary(Dictionary):
         state.n_passes += 1
         self._log(state)
         self._publish(state)
+        state.step = None  # parameters may have other values in the next call
         self._partial_state = state
         return self
 
@@ -208,7 +213,15 @@ class MiniBatchDictionary(Dictionary):
         return state
 
     def _learn_batch(self, batch, state, learning_rate):
-        loss, n_resets = self._step(batch, state, learning_rate)
+        kernels = state.kernels
+        with kernels.precision(self.precision):
+            n_resets, inputs = self._before_step(state)
+            if state.step is None:
+                state.step = kernels.recorded(partial(self._step, state))
+            rate = kernels.scalar(learning_rate, batch)
+            loss, used = state.step(batch, rate, *inputs)
+        state.usage.add(used, batch.shape[0])
+        self._count(used, batch.shape[0], state)
         state.n_steps += 1
         state.is_new_block = False
         state.history.add(loss, learning_rate, n_resets)

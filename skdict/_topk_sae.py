@@ -70,6 +70,10 @@ class TopKSAE(MiniBatchDictionary):
         Where to compute: ``"cpu"`` (numba), ``"cuda"`` or ``"cuda:<index>"`` (torch on a GPU), or
         ``"torch:cpu"``. Fitted attributes and codes are NumPy in every case. May be changed after
         fit. See :ref:`devices`.
+    precision : {"default", "exact"}, default="default"
+        How float32 is multiplied on a GPU: ``"default"`` uses its TF32 units where activations,
+        losses and gradients keep the rounding errors of float32, ``"exact"`` has every product in
+        IEEE float32. No difference elsewhere.
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights and the order of the rows.
     verbose : int, default=0
@@ -159,6 +163,7 @@ class TopKSAE(MiniBatchDictionary):
         dead_window=1000,
         sparse_output=True,
         device="cpu",
+        precision="default",
         random_state=None,
         verbose=0,
     ):
@@ -177,6 +182,7 @@ class TopKSAE(MiniBatchDictionary):
         self.dead_window = dead_window
         self.sparse_output = sparse_output
         self.device = device
+        self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
 
@@ -213,6 +219,7 @@ class TopKSAE(MiniBatchDictionary):
         state.variance = self._variance
 
     def _set_state(self, state, decoder, encoder, bias, intercept, dtype):
+        state.step = None
         state.decoder = Adam(np.array(decoder, dtype=dtype, order="C"), state.device)
         state.encoder = Adam(np.array(encoder, dtype=dtype, order="C"), state.device)
         state.bias = Adam(np.array(bias, dtype=dtype)[:, None], state.device)
@@ -224,12 +231,16 @@ class TopKSAE(MiniBatchDictionary):
             dead=np.empty(0, np.int64),
         )
 
-    def _step(self, batch, state, learning_rate):
+    def _before_step(self, state):
+        self._find_dead(state)
+        return 0, (state.dead,)
+
+    def _step(self, state, batch, learning_rate, dead):
         kernels = state.kernels
         decoder, encoder = state.decoder.parameters, state.encoder.parameters
         intercept = state.intercept.parameters[0]
         n_rows = batch.shape[0]
-        n_auxiliary = self._find_dead(state)
+        n_auxiliary = self._n_auxiliary(dead.shape[0], batch.shape[1])
         n_sets = 2 if n_auxiliary else 1
         main, *auxiliary = kernels.encode_topk(
             batch,
@@ -237,13 +248,12 @@ class TopKSAE(MiniBatchDictionary):
             state.bias.parameters[:, 0],
             intercept,
             n_nonzero_coefs=[self._n_nonzero_coefs, n_auxiliary][:n_sets],
-            candidates=[None, state.dead][:n_sets],
+            candidates=[None, dead][:n_sets],
         )
         codes = kernels.compress(*main)
         residual = kernels.decode(codes, decoder, intercept)
         residual -= batch
-        loss = kernels.mean_squared_norm(residual)
-        self._count_usage(codes, n_rows, state)
+        loss, used = kernels.mean_squared_norm(residual), kernels.count_uses(codes, self._n_atoms)
         centred = batch - intercept
         bias_gradient, intercept_gradient = self._backward(
             codes, residual, centred, 2.0 / (n_rows * state.variance), state, accumulate=False
@@ -261,7 +271,7 @@ class TopKSAE(MiniBatchDictionary):
         state.bias.step(bias_gradient[:, None], learning_rate)
         if self.fit_intercept:
             state.intercept.step(intercept_gradient[None, :], learning_rate)
-        return loss, 0
+        return loss, used
 
     def _backward(self, codes, residual, centred, scale, state, *, accumulate):
         """Gradients of scale / 2 * |residual|^2; only the chosen atoms are touched.
@@ -289,19 +299,22 @@ class TopKSAE(MiniBatchDictionary):
         return bias, kernels.column_sum(residual) * scale - bias @ encoder
 
     def _find_dead(self, state):
-        """Atoms unused for long go to ``state.dead``; how many the auxiliary loss may use per row.
+        """Atoms unused for long go to ``state.dead``.
 
         On a device that works on its own, looking means waiting: it is done once in a while.
         """
         if self.auxk_coef == 0:
-            return 0
+            return
         if state.waits or state.is_new_block or state.n_steps % LOOK_EVERY == 0:
             unused = state.kernels.to_host(state.samples_since_use)
             state.put(dead=np.flatnonzero(unused >= self._dead_samples()))
+
+    def _n_auxiliary(self, n_dead, n_features):
+        """How many dead atoms the auxiliary loss may use per row."""
         wanted = self.auxk_n_coefs
         if wanted is None:
-            wanted = max(1, state.decoder.parameters.shape[1] // 2)
-        return min(int(wanted), state.dead.shape[0])
+            wanted = max(1, n_features // 2)
+        return 0 if self.auxk_coef == 0 else min(int(wanted), n_dead)
 
     def _dead_samples(self):
         if self.auxk_dead_samples is not None:
@@ -309,9 +322,7 @@ class TopKSAE(MiniBatchDictionary):
         # Time in which an atom of average use would have been chosen a hundred times.
         return int(min(10_000_000, 100 * self._n_atoms / self._n_nonzero_coefs))
 
-    def _count_usage(self, codes, n_rows, state):
-        used = state.kernels.count_uses(codes, self._n_atoms)
-        state.usage.add(used, n_rows)
+    def _count(self, used, n_rows, state):
         state.samples_since_use += n_rows
         state.samples_since_use *= used == 0
 
@@ -333,13 +344,14 @@ class TopKSAE(MiniBatchDictionary):
             kernels.to_device(np.ascontiguousarray(array, X.dtype), self.device)
             for array in (self.encoder_, self.encoder_bias_, self.intercept_)
         ]
-        return encode_in_chunks(
-            lambda rows: kernels.encode_topk(rows, *parameters, n_nonzero_coefs=width),
-            X,
-            width,
-            self.components_.shape[0],
-            device=self.device,
-        )
+        with kernels.precision(self.precision):
+            return encode_in_chunks(
+                lambda rows: kernels.encode_topk(rows, *parameters, n_nonzero_coefs=width),
+                X,
+                width,
+                self.components_.shape[0],
+                device=self.device,
+            )
 
 
 def geometric_median(sample, *, max_iter=100, tol=1e-6):

@@ -258,6 +258,7 @@ class TrainingState(OnDevice):
         self.remaining_steps = math.inf
         self.diverged = False
         self.is_new_block = True
+        self.step = None  # the step as the backend takes it, while batches are learned
 
     @property
     def waits(self):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from docutils.core import publish_doctree
 
-from benchmarks import agreement, goals, gpu, gpu_codes, gpu_costs, gpu_works, growth
+from benchmarks import agreement, goals, gpu, gpu_codes, gpu_costs, gpu_steps, gpu_works, growth
 from benchmarks.__main__ import SPEED, main, parse_arguments
 from benchmarks.asv_suite import coding, learning, scoring
-from benchmarks.gpu_device import MODES, OPPONENT_MODES, mode_of_skdict
+from benchmarks.gpu_device import MODES, OPPONENT_MODES
 from benchmarks.gpu_goals import GPU_GOALS, verdict_of_line
 from benchmarks.gpu_page import gpu_text
 from benchmarks.install import HERE, read_requirements
@@ -311,13 +311,21 @@ class TestOnTorch:
         assert {line["status"] for line in lines} == {"disagrees"}
         assert not any("figure" in line for line in lines)
 
-    def test_the_exact_mode_is_set_and_left(self, on_torch):
-        from skdict.kernels import _torch_precision
+    def test_every_mode_is_measured_in_its_precision(self, monkeypatch):
+        seen = []
+        honest = gpu_codes.sparse_encode
 
+        def note(*arguments, **options):
+            seen.append(options.get("precision", "default"))
+            return honest(*arguments, **options)
+
+        monkeypatch.setattr(gpu_codes, "sparse_encode", note)
+        bench = gpu_works.Bench("torch:cpu", True, "", 1, [], **gpu.QUICK)
         for mode in MODES:
-            with mode_of_skdict(mode):
-                assert _torch_precision.exact == (mode == "exact")
-            assert not _torch_precision.exact
+            gpu_codes.judge_codes(bench, bench.model, "icfl", mode)
+            assert seen[-1] == mode
+        model = gpu_steps.icfl_model(bench, "torch:cpu", None, precision="exact")
+        assert model.precision == "exact"
 
 
 class TestGPU:

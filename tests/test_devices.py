@@ -27,6 +27,7 @@ from skdict.kernels import get_kernels
 from tests.reference import unit_rows
 
 ROOT = Path(__file__).resolve().parents[1]
+GRAPH = "skdict.kernels._torch_graph"
 WIDTH = {"n_nonzero_coefs": 4, "max_steps": 60, "random_state": 0}
 SIZES = {"n_components": 48, **WIDTH}
 # Atoms that are too similar from the start, so that a reset has something to do.
@@ -84,6 +85,88 @@ def assert_same_codes(one, other, atol=1e-9):
     np.testing.assert_allclose(other.data, one.data, atol=atol)
     assert other.dtype == one.dtype
     assert type(other) is type(one)
+
+
+@pytest.fixture
+def replays(torch, monkeypatch):
+    """Steps are recorded on the CPU, as a GPU does it; counts the replays."""
+    replayed = []
+
+    def capture(step, inputs):
+        def replay():
+            replayed.append(1)
+            return step(*inputs)
+
+        return replay
+
+    monkeypatch.setattr(f"{GRAPH}.may_record", lambda inputs: True)
+    monkeypatch.setattr(f"{GRAPH}.capture", capture)
+    return replayed
+
+
+class TestRecordedSteps:
+    """A step that is replayed sees new rows, a new rate and new dead atoms at every call."""
+
+    @each_model
+    def test_fit(self, rows, model, replays):
+        expected = clone(model).fit(rows)
+        found = on_torch(model).fit(rows)
+        assert_same_model(expected, found)
+        # A point is logged at every step here: then the dead atoms are others at every step.
+        if model.max_steps and not getattr(model, "auxk_n_coefs", None):
+            assert len(replays) >= 0.6 * model.max_steps
+
+    @both_models
+    def test_partial_fit_with_other_parameters(self, rows, model, replays, monkeypatch):
+        """Nothing of an earlier call's parameters is replayed."""
+        models = [on_torch(model, batch_size=50) for _ in range(2)]
+        for records, one in enumerate(models):
+            monkeypatch.setattr(f"{GRAPH}.may_record", lambda inputs, found=records: found)
+            one.partial_fit(rows[:1000])
+            one.set_params(n_nonzero_coefs=2, learning_rate=1e-3).partial_fit(rows[1000:2000])
+            pickle.loads(pickle.dumps(one))
+        assert len(replays) > 20
+        assert_same_model(*models, atol=0)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("estimator", [ICFLDictionary, TopKSAE])
+    def test_reaches_fit_and_transform(self, torch, rows, estimator, monkeypatch):
+        from skdict.kernels import _torch_precision
+
+        seen = []
+        product = _torch_precision.exact_product
+
+        def note(left, right):
+            seen.append(_torch_precision._exact.get())
+            return product(left, right)
+
+        for module in ("_torch", "_torch_pursuit"):
+            monkeypatch.setattr(f"skdict.kernels.{module}.exact_product", note)
+        model = estimator(**{**SIZES, "max_steps": 3}, device="torch:cpu")
+        for precision in ("exact", "default"):
+            model.set_params(precision=precision)
+            for compute in (model.fit, model.partial_fit, model.transform):
+                seen.clear()
+                compute(rows[:300])
+                assert seen and set(seen) == {precision == "exact"}
+        seen.clear()
+        sparse_encode(rows[:9], rows[:30], device="torch:cpu", precision="exact")
+        assert seen and all(seen)
+
+    def test_makes_no_difference_on_the_cpu(self, planted):
+        X = planted.data
+        codes = [
+            ICFLDictionary(**SIZES, precision=precision).fit_transform(X)
+            for precision in ("default", "exact")
+        ]
+        assert (codes[0] != codes[1]).nnz == 0
+
+    def test_unknown(self, rows):
+        with pytest.raises(ValueError, match="'precision' parameter of ICFLDictionary.*'tf32'"):
+            ICFLDictionary(precision="tf32").fit(rows)
+        with pytest.raises(ValueError, match="precision must be.*'high'"):
+            sparse_encode(rows, rows, precision="high")
 
 
 class TestSameResults:
@@ -300,9 +383,10 @@ class TestWaiting:
         # A step without a reset (one in three) that does not look for dead atoms (nor one in 100).
         state.is_new_block, state.n_steps = False, 1
         batch = kernels.to_device(rows[:300], "torch:meta")
-        loss, n_resets = model._step(batch, state, 0.01)
-        assert loss.device.type == "meta" and loss.shape == () and n_resets == 0
-        state.history.add(loss, 0.01, n_resets)
+        model._learn_batch(batch, state, 0.01)
+        loss, used = state.step(batch, kernels.scalar(0.01, batch), *model._before_step(state)[1])
+        assert loss.device.type == used.device.type == "meta"
+        assert (loss.shape, used.shape) == ((), (model.n_components,))
         with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
             state.history.fetch(1.0)
 
@@ -383,10 +467,10 @@ class TestFailures:
         model = on_torch(model)
         step = type(model)._step
 
-        def interrupted(self, batch, state, rate):
+        def interrupted(self, state, *inputs):
             if state.n_steps == 20:
                 raise KeyboardInterrupt
-            return step(self, batch, state, rate)
+            return step(self, state, *inputs)
 
         monkeypatch.setattr(type(model), "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):

@@ -130,10 +130,10 @@ def test_an_interrupted_fit_keeps_what_was_learned(planted, model, monkeypatch):
     model = clone(model)
     step = type(model)._step
 
-    def interrupted(self, batch, state, rate):
+    def interrupted(self, state, *inputs):
         if state.n_steps == 20:
             raise KeyboardInterrupt
-        return step(self, batch, state, rate)
+        return step(self, state, *inputs)
 
     monkeypatch.setattr(type(model), "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):

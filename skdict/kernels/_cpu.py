@@ -6,6 +6,7 @@ never draws random numbers and knows no estimator.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,21 @@ def to_device(array, device):
 def to_host(array):
     """Array of the backend as a NumPy array: here itself."""
     return np.asarray(array)
+
+
+def scalar(value, like):
+    """A float64 number of the backend, beside the array `like`."""
+    return float(value)
+
+
+def precision(mode):
+    """Context in which products have "default" or "exact" precision: here they always do."""
+    return nullcontext()
+
+
+def recorded(step):
+    """A step that a device may replay on its own: here the step itself."""
+    return step
 
 
 def zeros_like(array):
@@ -103,7 +119,7 @@ def positive(scalar):
 
 def subtract_scaled(array, other, factor):
     """array -= factor * other, in place; the product is rounded to the type of `array` first."""
-    array -= (factor * other).astype(array.dtype)
+    array -= (np.float64(factor) * other).astype(array.dtype)
 
 
 def gram_matrix(dictionary):

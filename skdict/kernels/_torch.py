@@ -17,6 +17,7 @@ import torch
 
 from skdict.kernels import _torch_pursuit as pursuit
 from skdict.kernels._torch_fused import fused_kernels
+from skdict.kernels._torch_graph import recorded as recorded
 from skdict.kernels._torch_learning import accumulate as accumulate  # the contract, from here on
 from skdict.kernels._torch_learning import adam as adam
 from skdict.kernels._torch_learning import by_atom as by_atom
@@ -30,9 +31,15 @@ from skdict.kernels._torch_learning import sum_by_atom as sum_by_atom
 from skdict.kernels._torch_learning import used_atoms as used_atoms
 from skdict.kernels._torch_memory import chunked, with_advice
 from skdict.kernels._torch_precision import HalfGram, exact_product, search_product, uses_tf32
+from skdict.kernels._torch_precision import precision as precision
 from skdict.kernels._torch_transfer import stream as stream
 from skdict.kernels._torch_transfer import to_device as to_device
 from skdict.kernels._torch_transfer import to_host as to_host
+
+
+def scalar(value, like):
+    """A number, float64 of no dimension, on the device of a tensor."""
+    return torch.full((), value, dtype=torch.float64, device=like.device)
 
 
 def zeros_like(array):
@@ -67,7 +74,7 @@ def positive(scalar):
 
 def subtract_scaled(array, other, factor):
     """array -= factor * other, in place; the product is rounded to the type of `array` first."""
-    array -= (factor * other).to(array.dtype)
+    array -= (factor * other.double()).to(array.dtype)
 
 
 def mean_squared_norm(rows):

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from skdict.kernels._torch_fused import fused_kernels
+from skdict.kernels._torch_graph import wait_for_device
 from skdict.kernels._torch_memory import chunked, with_advice
 
 # Rows whose codes are dense at a time in `accumulate`.
@@ -102,6 +103,7 @@ def used_atoms(columns):
 
     The host waits for the device here.
     """
+    wait_for_device()
     return columns[0].diff().nonzero()[:, 0]
 
 

@@ -8,7 +8,7 @@ the other units multiply float32. In the default mode they are used where coeffi
 - for other products, split in three: each number is the sum of two TF32 numbers, and only the
   product of the two small parts is left out, about 1e-7 of the product of the lengths.
 
-In the exact mode (`exact` is True) every product is IEEE float32. float64 and the host are always
+In the exact mode (`precision`) every product is IEEE float32. float64 and the host are always
 exact. Torch's own setting of the precision plays no part in these products, and is restored.
 """
 
@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
 
-# Set to True for IEEE float32 products on a GPU.
-exact = False
+# Whether products of float32 on a GPU are IEEE float32, in this thread.
+_exact: ContextVar[bool] = ContextVar("exact", default=False)
 
 # The setting belongs to the whole process.
 _setting = threading.RLock()
@@ -34,20 +35,30 @@ class HalfGram(NamedTuple):
     scale: torch.Tensor  # no dimension, float32
 
 
+@contextmanager
+def precision(mode):
+    """Products of float32 on a GPU in "default" or "exact" precision, in this thread."""
+    token = _exact.set(mode == "exact")
+    try:
+        yield
+    finally:
+        _exact.reset(token)
+
+
 def uses_tf32(array):
     """Whether products with this tensor may use TF32."""
-    return array.device.type == "cuda" and array.dtype == torch.float32 and not exact
+    return array.device.type == "cuda" and array.dtype == torch.float32 and not _exact.get()
 
 
 @contextmanager
-def _products(precision):
-    """Products of float32 on a GPU with "tf32" or "ieee" precision; restored at the end."""
+def _products(units):
+    """Products of float32 on a GPU with "tf32" or "ieee" numbers; restored at the end."""
     matmul = torch.backends.cuda.matmul
     # The name since torch 2.9; the old one refuses to be read where somebody used the new one.
     name = "fp32_precision" if hasattr(matmul, "fp32_precision") else "allow_tf32"
     with _setting:
         before = getattr(matmul, name)
-        setattr(matmul, name, precision if name == "fp32_precision" else precision == "tf32")
+        setattr(matmul, name, units if name == "fp32_precision" else units == "tf32")
         try:
             yield
         finally:

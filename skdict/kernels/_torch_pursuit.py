@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from skdict.kernels._torch_graph import wait_for_device
 from skdict.kernels._torch_precision import exact_product, search_product
 
 # An atom whose squared distance to the span of the ones before it is below this many rounding
@@ -86,6 +87,7 @@ class _Updated(_Pursued):
             self.correlations.addcmul_(self.gram[atoms[:, k]], step[:, k : k + 1], value=-1)
         stale = active & (squared <= REFRESH[self.x.dtype] * self.reference)
         # The host waits for the device here. The fused kernel (`_triton`) does not need to.
+        wait_for_device()
         if stale.any():
             rows = stale.nonzero()[:, 0]
             residual = self._exact_residual(rows)

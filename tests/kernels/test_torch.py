@@ -6,6 +6,7 @@ the device, is tested on the "meta" device, whose tensors have shapes but no val
 
 import inspect
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -21,13 +22,13 @@ torch = pytest.importorskip("torch")
 from skdict.kernels import (  # noqa: E402
     _torch,
     _torch_fused,
+    _torch_graph,
     _torch_learning,
     _torch_memory,
     _torch_precision,
     _torch_pursuit,
     _torch_transfer,
 )
-from skdict.kernels._torch_graph import RecordedStep  # noqa: E402
 
 DTYPES = [np.float64, np.float32]
 
@@ -744,13 +745,111 @@ def test_errors_while_reading_ahead_arrive(rng, ahead):
     reader.close()
 
 
+@pytest.fixture
+def recording(monkeypatch):
+    """Steps are recorded and replayed on the CPU; gives what became of each attempt."""
+    attempts = []
+
+    def capture(step, inputs):
+        attempts.append([tuple(tensor.shape) for tensor in inputs])
+        return lambda: step(*inputs)  # on the inputs as they are when it is replayed
+
+    monkeypatch.setattr(_torch_graph, "may_record", lambda inputs: True)
+    monkeypatch.setattr(_torch_graph, "capture", capture)
+    return attempts
+
+
+def counted_step(total, calls):
+    def step(x, factor):
+        calls.append(x)
+        return total.add_(factor * x), total.sum()
+
+    return step
+
+
 def test_a_step_runs_plainly_where_nothing_can_be_recorded():
     total = torch.zeros(3)
-    step = RecordedStep(lambda x: (total.add_(x), total.sum()))
+    step = _torch.recorded(counted_step(total, []))
     for k in range(6):
-        _, found = step(torch.ones(3))
+        _, found = step(torch.ones(3), torch.tensor(1.0))
         assert found == 3 * (k + 1)
-    assert step.graph is None
+    assert step.replay is None
+
+
+def test_a_recorded_step_takes_the_inputs_of_each_call(recording):
+    total, calls = torch.zeros(3), []
+    step = _torch.recorded(counted_step(total, calls))
+    kept = []
+    for k in range(8):
+        x = torch.full((3,), float(k))
+        kept.append(step(x, torch.tensor(2.0))[1])
+        # What is replayed reads inputs of its own: the caller's may be gone.
+        assert (calls[-1] is x) == (k < _torch_graph.PLAIN_CALLS)
+    assert recording == [[(3,), ()]]
+    # Outputs of one replay are not overwritten by the next one.
+    assert [float(value) for value in kept] == [3.0 * k * (k + 1) for k in range(8)]
+
+
+def test_inputs_of_another_shape_are_recorded_anew(recording):
+    total, calls = torch.zeros(()), []
+
+    def step(x):
+        calls.append(x)
+        return (total.add_(x.sum()).clone(),)
+
+    recorded = _torch.recorded(step)
+    expected = 0.0
+    for n in [2] * 5 + [3] * 6 + [2]:
+        (found,) = recorded(torch.ones(n))
+        expected += n
+        assert found == expected
+    assert recording == [[(2,)], [(3,)]]
+    assert calls[-1].shape == (2,)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_a_step_that_cannot_be_recorded_runs_plainly(recording, monkeypatch, error):
+    attempts = []
+
+    def capture(step, inputs):
+        attempts.append(1)
+        raise error("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(_torch_graph, "capture", capture)
+    total = torch.zeros(3)
+    step = _torch.recorded(counted_step(total, []))
+    found = [float(step(torch.ones(3), torch.tensor(1.0))[1]) for _ in range(6)]
+    assert found == [3.0 * (k + 1) for k in range(6)]
+    assert len(attempts) == 1
+
+
+def test_what_waits_for_the_device_says_so_while_a_step_is_recorded(rng, monkeypatch):
+    X, dictionary, intercept = tensors(*problem(rng, np.float64))
+    gram = _torch.gram_matrix(dictionary)
+    options = {"n_nonzero_coefs": 6, "atoms_per_step": 3}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="cannot be recorded"):
+        _torch.encode_icfl(X, dictionary, gram, intercept, **options)
+    codes = _torch.compress(*_torch.encode_icfl(X, dictionary, None, intercept, **options))
+    with pytest.raises(RuntimeError, match="cannot be recorded"):
+        _torch.used_atoms(_torch.by_atom(codes, 150))
+
+
+def test_precision_holds_for_the_thread_and_ends():
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+    uses = _torch_precision.uses_tf32
+    assert uses(on_gpu)
+    with _torch.precision("exact"):
+        assert not uses(on_gpu)
+        with ThreadPoolExecutor(1) as others:
+            assert others.submit(uses, on_gpu).result()
+        with _torch.precision("default"):
+            assert uses(on_gpu)
+        assert not uses(on_gpu)
+    with pytest.raises(KeyError), _torch.precision("exact"):
+        raise KeyError
+    assert uses(on_gpu)
 
 
 def test_plain_operations_serve_where_triton_is_missing(monkeypatch):
