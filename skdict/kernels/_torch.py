@@ -183,9 +183,15 @@ def encode_omp(x, dictionary, gram, intercept, *, n_nonzero_coefs, quantized=Non
     Each step multiplies the residuals with all atoms, which is what GPUs are best at.
     """
     n_atoms, n_features = dictionary.shape
+    fused = fused_kernels(x)
+    serves = fused is not None and fused.serves_omp(x, dictionary, gram, n_nonzero_coefs)
 
     def encode(rows):
-        return pursuit.omp_rows(rows - intercept, dictionary, gram, n_nonzero_coefs=n_nonzero_coefs)
+        rows, width = rows - intercept, n_nonzero_coefs
+        if not serves:
+            return pursuit.omp_rows(rows, dictionary, gram, n_nonzero_coefs=width)
+        picks = fused.omp_picks(rows, dictionary, gram, n_nonzero_coefs=width)
+        return pursuit.combine(*picks, n_atoms, x.dtype)
 
     row_bytes = n_atoms * x.itemsize + 16 * n_nonzero_coefs**2 + 24 * n_features
     if gram is None:

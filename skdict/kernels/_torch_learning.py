@@ -165,14 +165,22 @@ def adam(
     With `unit_norm` the part of the gradient along the row is removed before the step and the
     row is brought back to unit length after it. The learning rate may be a tensor.
     """
+    steps += 1
+    # In the type of the parameters, as the CPU backend has it: 1 - 0.999 is not 0.001 in float32.
+    decay1, decay2 = (torch.tensor(b, dtype=parameters.dtype, device="cpu") for b in (beta1, beta2))
+    fused = fused_kernels(parameters)
+    if fused is not None and fused.serves_adam(parameters, gradient):
+        fused.adam(
+            parameters, gradient, first_moment, second_moment, steps,
+            learning_rate=learning_rate, unit_norm=unit_norm, decay1=decay1.item(),
+            decay2=decay2.item(), beta1=beta1, beta2=beta2, epsilon=epsilon,
+        )  # fmt: skip
+        return
     if unit_norm:
         along = (gradient * parameters).sum(dim=1, keepdim=True)
         gradient = torch.addcmul(gradient, along, parameters, value=-1)
-    steps += 1
     count = steps.double()[:, None]
     correction1, correction2 = 1.0 - beta1**count, (1.0 - beta2**count).sqrt()
-    # In the type of the parameters, as the CPU backend has it: 1 - 0.999 is not 0.001 in float32.
-    decay1, decay2 = (torch.tensor(b, dtype=parameters.dtype, device="cpu") for b in (beta1, beta2))
     first_moment.mul_(decay1).add_(gradient, alpha=1 - decay1)
     second_moment.mul_(decay2).addcmul_(gradient, gradient, value=1 - decay2)
     rate = (learning_rate * correction2 / correction1).to(parameters.dtype)

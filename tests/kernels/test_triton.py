@@ -25,7 +25,15 @@ from tests.reference import unit_rows
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 
-from skdict.kernels import _torch, _torch_learning, _torch_precision, _triton  # noqa: E402
+from skdict.kernels import (  # noqa: E402
+    _torch,
+    _torch_learning,
+    _torch_precision,
+    _triton,
+    _triton_adam,
+    _triton_omp,
+    _triton_sparse,
+)
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in a process of its own")
@@ -170,6 +178,63 @@ def test_overflow_stays_within_bounds(fused, rng):
 
 
 @interpreted
+@pytest.mark.parametrize("spare", [0, 3])
+@pytest.mark.parametrize(
+    ("n_atoms", "n_features", "width"), [(150, 24, 20), (130, 33, 11), (64, 16, 1), (7, 3, 5)]
+)
+def test_omp(rng, fused, monkeypatch, spare, n_atoms, n_features, width):
+    """Some rows are zero or end early, in fewer features than atoms may be chosen."""
+    monkeypatch.setattr(_triton_omp, "uses_tf32", lambda array: spare > 0)
+    X = rng.normal(size=(9, n_features)).astype(np.float32)
+    dictionary = unit_rows(rng.normal(size=(n_atoms, n_features))).astype(np.float32)
+    gram, intercept = _cpu.gram_matrix(dictionary), X[3].copy()  # one row is zero
+    X[4] = intercept + 2 * dictionary[5] - dictionary[2]
+    arguments = X, dictionary, gram, intercept
+    expected = dense(_cpu.encode_omp(*arguments, n_nonzero_coefs=width), n_atoms)
+    found = dense(_torch.encode_omp(*tensors(*arguments), n_nonzero_coefs=width), n_atoms)
+    np.testing.assert_array_equal(found != 0, expected != 0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert not found[3].any()
+
+
+@interpreted
+def test_orthogonal_pursuit_needs_only_a_rough_search(rng, fused, monkeypatch):
+    """The search sees 6 bits of mantissa and atoms in pairs, the rest is exact."""
+
+    def rounded(matrix):
+        return (matrix.contiguous().view(torch.int32) + 65536 & -131072).view(torch.float32)
+
+    monkeypatch.setattr(_triton_omp, "search_product", lambda a, b: rounded(a) @ rounded(b).T)
+    monkeypatch.setattr(_triton_omp, "uses_tf32", lambda array: True)
+    dictionary = rng.normal(size=(50, 64))
+    dictionary = unit_rows(
+        np.concatenate([dictionary, dictionary + 0.02 * rng.normal(size=(50, 64))])
+    )
+    X = unit_rows(rng.normal(size=(32, 64)))
+    gram, intercept = dictionary @ dictionary.T, np.zeros(64)
+    expected = _cpu.encode_omp(X, dictionary, gram, intercept, n_nonzero_coefs=12)
+    expected = dense(expected, 100)
+    native = [part.float() for part in tensors(X, dictionary, gram, intercept)]
+    found = dense(_torch.encode_omp(*native, n_nonzero_coefs=12), 100)
+    np.testing.assert_array_equal(found != 0, expected != 0)
+    monkeypatch.setattr(_triton_omp, "SPARE_ATOMS", 0)
+    found = dense(_torch.encode_omp(*native, n_nonzero_coefs=12), 100)
+    assert ((found != 0) != (expected != 0)).any()
+
+
+@interpreted
+def test_omp_takes_the_lower_of_equal_atoms_and_stops_at_noise(fused):
+    twins = torch.eye(12).repeat(2, 1)
+    rows = torch.arange(1.0, 13)[None] * torch.tensor([[1.0], [-1.0], [torch.nan]])
+    gram, intercept = twins @ twins.T, torch.zeros(12)
+    codes = _torch.encode_omp(rows, twins, gram, intercept, n_nonzero_coefs=20)
+    np.testing.assert_array_equal(codes[2][:2], [12, 12])
+    np.testing.assert_array_equal(codes[1][:2, :12], [range(12)] * 2)
+    np.testing.assert_array_equal(codes[0][:2, :12], rows[:2])
+    assert torch.isnan(codes[0][2]).any()  # refused later
+
+
+@interpreted
 @pytest.mark.parametrize("shift", [0.0, -1.5, -9.0])
 def test_topk(rng, fused, shift):
     encoder = rng.normal(size=(60, 17)).astype(np.float32)
@@ -194,7 +259,7 @@ def test_topk_ties_take_the_lower_index_and_nan_stays():
 @interpreted
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sparse_products(rng, fused, monkeypatch, dtype):
-    monkeypatch.setattr(_triton, "BLOCK_COLUMNS", 16)  # several blocks of 37 columns
+    monkeypatch.setattr(_triton_sparse, "BLOCK_COLUMNS", 16)  # several blocks of 37 columns
     fixed = sparse_codes(rng, dtype, n_rows=12, n_atoms=20, width=11)
     codes, native = _cpu.compress(*fixed), _torch.compress(*tensors(*fixed))
     samples = rng.normal(size=(12, 37)).astype(dtype)
@@ -212,6 +277,39 @@ def test_sparse_products(rng, fused, monkeypatch, dtype):
         _torch.sparse_gradient(columns[1], native[0], *tensors(samples), out=found, **options)
         _cpu.sparse_gradient(columns[0], codes[0], samples, out=expected, **options)
         np.testing.assert_allclose(found, expected, atol=tolerance(dtype))
+
+
+@interpreted
+@pytest.mark.parametrize("unit_norm", [False, True])
+def test_adam(rng, fused, unit_norm):
+    """Rows that were reset a while ago, one with no gradient yet, one that is zero."""
+    shape = 6, 37
+    start = unit_rows(rng.normal(size=shape)).astype(np.float32)
+    start[5] = 0
+    steps = np.array([0, 0, 3, 500, 2, 0])
+    arrays = [start, *np.zeros((2, *shape), np.float32), steps]
+    ours, theirs = [array.copy() for array in arrays], tensors(*arrays)
+    for _ in range(4):
+        gradient = rng.normal(size=shape).astype(np.float32)
+        gradient[[1, 5]] = 0
+        one, two = ours[0], theirs[0]
+        _cpu.adam(one, gradient.copy(), *ours[1:], learning_rate=0.01, unit_norm=unit_norm)
+        rate = torch.tensor(0.01, dtype=torch.float64)
+        _torch.adam(
+            two, torch.tensor(gradient), *theirs[1:], learning_rate=rate, unit_norm=unit_norm
+        )
+    for expected, found in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-6)
+
+
+@interpreted
+def test_adam_keeps_what_is_not_a_number(fused):
+    parameters, moments = torch.ones(2, 5), torch.zeros(2, 2, 5)
+    gradient = torch.ones(2, 5)
+    gradient[1, 2] = torch.nan
+    steps = torch.zeros(2, dtype=torch.int64)
+    _torch.adam(parameters, gradient, *moments, steps, learning_rate=0.1, unit_norm=True)
+    assert torch.isfinite(parameters[0]).all() and torch.isnan(parameters[1]).all()
 
 
 # ------------------------------------------------------------------------------ compiled
@@ -259,14 +357,32 @@ def test_the_pursuit_compiles(search):
 
 
 @compiled
+@pytest.mark.parametrize("spare", [0, 3])
+def test_orthogonal_pursuit_compiles(spare):
+    pointers = {name: "*fp32" for name in ("x", "residual", "correlations", "dictionary", "gram")}
+    pointers |= {"chosen": "*i64", "coefficients": "*fp64", "inverse": "*fp64"}
+    pointers |= {"limit": "*fp64", "active": "*i32"}
+    numbers = dict.fromkeys(("n_chosen", "n_atoms", "n_features", "n_nonzero_coefs"), "i32")
+    constants = {"SPARE_ATOMS": spare, "BLOCK_ATOMS": 8192, "BLOCK_FEATURES": 1024}
+    constants |= {"BLOCK_CHOSEN": 128, "BLOCK_SUBTRACTED": 8, "FACTOR_ROWS": 8}
+    signature = pointers | numbers | {"tolerance": "fp32"}
+    ran = compile_for_hopper(_triton_omp._omp_kernel, signature, constants, 8)
+    assert "ld.global.v4.b32" in ran.asm["ptx"]
+
+
+@compiled
 def test_the_other_kernels_compile():
     topk = {"pre_activations": "*fp32", "values": "*fp32", "indices": "*i32", "counts": "*i32"}
     topk |= {"n_features": "i32", "width": "i32"}
     sums = SPARSE | {"weights": "*fp32", "matrix": "*fp32", "out": "*fp32"}
     products = SPARSE | {"rows": "*fp32", "matrix": "*fp32", "parts": "*fp32", "n_entries": "i32"}
+    adam = dict.fromkeys(("parameters", "gradient", "first_moment", "second_moment"), "*fp32")
+    adam |= {"rates": "*fp32", "floors": "*fp32", "n_columns": "i32"}
+    adam |= {"decay1": "fp32", "decay2": "fp32"}
     for kernel, signature, constants, warps in (
-        (_triton._topk_kernel, topk, {"BLOCK": 8192}, 16),
-        (_triton._sum_of_rows_kernel, sums, {**BLOCKS, "ACCUMULATE": True}, 4),
-        (_triton._row_products_kernel, products, BLOCKS, 4),
+        (_triton_sparse._topk_kernel, topk, {"BLOCK": 8192}, 16),
+        (_triton_sparse._sum_of_rows_kernel, sums, {**BLOCKS, "ACCUMULATE": True}, 4),
+        (_triton_sparse._row_products_kernel, products, BLOCKS, 4),
+        (_triton_adam._adam_kernel, adam, {"UNIT_NORM": True, "BLOCK": 2048}, 4),
     ):
         assert compile_for_hopper(kernel, signature, constants, warps).asm["cubin"]
