@@ -14,7 +14,14 @@ RACES = tuple(side_by_side.FULL)
 SPEED = (*RACES, "memory", "selectivity", "growth")
 # Modules with a function ``run``: minutes each, about the models rather than the machine, so that
 # they run only when named.
-QUALITY = ("planted_recovery", "default_rules", "solvers", "time_to_quality")
+QUALITY = (
+    "planted_recovery",
+    "default_rules",
+    "solvers",
+    "time_to_quality",
+    "choose_size",
+    "probe_scale",
+)
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 
 

@@ -10,9 +10,12 @@ from numpydoc.validate import ERROR_MSGS, validate
 
 MODULES = [
     "skdict",
+    "skdict.baselines",
+    "skdict.comparison",
     "skdict.datasets",
     "skdict.display",
     "skdict.metrics",
+    "skdict.model_selection",
     "skdict.preprocessing",
     "skdict.probing",
 ]

@@ -108,15 +108,16 @@ def locate_labels(labels, classes: np.ndarray, name: str = "y") -> np.ndarray:
 def label_counts(pattern: sparse.csr_array, index: np.ndarray, n_labels: int) -> np.ndarray:
     """Count the active samples of every label and component.
 
-    The product of a sparse label indicator with the 0/1 pattern: its cost follows the number
-    of active codes, and the only dense array is the result.
+    The rows are brought into the order of their labels; then a label is one long row with
+    repeated columns, which ``toarray`` adds up. Cost and temporary memory follow the number of
+    active codes, and the only dense array is the result.
 
     Parameters
     ----------
-    pattern : csr_array of int32, shape (n_samples, n_components)
-        One where a code is active.
-    index : ndarray of int, shape (n_samples,)
-        Label index of each sample.
+    pattern : csr_array of int32, shape (n_rows, n_components)
+        One where a code is active; or number of active samples, where a row is a unit of many.
+    index : ndarray of int, shape (n_rows,)
+        Label index of each row.
     n_labels : int
         Number of labels.
 
@@ -125,13 +126,12 @@ def label_counts(pattern: sparse.csr_array, index: np.ndarray, n_labels: int) ->
     ndarray of int32, shape (n_labels, n_components)
         Exact counts.
     """
-    ends = np.cumsum(np.bincount(index, minlength=n_labels))
-    indicator = sparse.csr_array(
-        (
-            np.ones(index.shape[0], dtype=np.int32),
-            np.argsort(index, kind="stable"),
-            np.concatenate(([0], ends)),
-        ),
-        shape=(n_labels, index.shape[0]),
+    small = np.uint16 if n_labels <= 1 << 16 else np.int64  # NumPy sorts 16-bit integers by radix
+    order = np.argsort(index.astype(small), kind="stable")
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(index, minlength=n_labels))))
+    ordered = pattern[order]
+    long_rows = sparse.csr_array(
+        (ordered.data, ordered.indices, ordered.indptr[bounds]),
+        shape=(n_labels, pattern.shape[1]),
     )
-    return (indicator @ pattern).toarray()
+    return long_rows.toarray()

@@ -7,28 +7,28 @@ from sklearn.utils import Bunch, check_random_state
 
 from skdict._validation import check_integer
 from skdict.metrics._activity import active_pattern
-from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
+from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
 from skdict.metrics._selectivity import check_kind, scores_from_counts
+from skdict.metrics._units import read_units
+
+# Scores that differ by less are equal: the same counts, added up in another order.
+TIE = 1e-12
 
 
-def _check_strata(strata, index: np.ndarray) -> np.ndarray:
-    """Stratum index per sample; raise when no permutation could change a label."""
-    if strata is None:
-        return np.zeros(index.shape[0], dtype=np.intp)
-    _, stratum = encode_labels(strata, index.shape[0], name="strata")
-    pairs = np.unique(np.stack([stratum, index]), axis=1).shape[1]
-    if pairs == stratum.max() + 1:
-        raise ValueError(
-            "strata must hold at least one stratum with two labels, but each stratum has a "
-            "single label, so that no permutation changes anything; use coarser strata"
-        )
-    return stratum
+def distinct_permutations(units, kind: str, reference: str) -> np.ndarray:
+    """Count the permutations that can differ in a label's scores, shape (n_labels,).
+
+    Only the pooled average does not ask which of the other labels a unit carries.
+    """
+    pooled = kind == "average" and reference == "pooled"
+    return units.n_distinct(others_matter=not pooled)
 
 
 def selectivity_null(
     codes,
     y,
     *,
+    units=None,
     strata=None,
     n_permutations: int = 100,
     kind="average",
@@ -48,17 +48,22 @@ def selectivity_null(
         Codes.
     y : array-like, shape (n_samples,)
         One label per sample.
+    units : array-like, shape (n_samples,), or None, default=None
+        The independent unit of each sample, such as the physical well or the donor. The samples
+        of a unit keep one label in every permutation: permuted one by one, samples that
+        resemble each other for another reason give p-values that are far too small. Each unit
+        carries one label. None makes every sample a unit.
     strata : array-like, shape (n_samples,), or None, default=None
-        Samples are permuted within the same stratum only, for example the physical plate, so
-        that differences between plates stay in the null. None permutes all samples. A stratum
-        in which all samples have one label keeps it.
+        Units are permuted within the same stratum only, for example the physical plate, so
+        that differences between plates stay in the null. Each unit lies in one stratum. None
+        permutes all units. A stratum in which all units have one label keeps it.
     n_permutations : int, default=100
         Number of permutations.
     kind : {"average", "maximum"}, default="average"
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to score. Samples of the others are permuted with the rest and count as "other"
@@ -78,20 +83,31 @@ def selectivity_null(
         maxima : ndarray, shape (n_permutations, n_labels)
             Best score of each label in each permutation.
         p_value : ndarray, shape (n_labels,)
-            (1 + number of permutations that reach the observed best) / (1 + n_permutations).
-            Corrected for the choice among components, not for the number of labels.
+            (1 + number of permutations that reach the observed best) / (1 + n_permutations),
+            and never below `smallest_p_value`. Corrected for the choice among components, not
+            for the number of labels.
+        smallest_p_value : ndarray, shape (n_labels,)
+            The smallest p-value attainable: `min_p_value`, or 1 / (number of distinct ways to
+            deal out the label within strata) where that is larger.
         min_p_value : float
             1 / (1 + n_permutations), the smallest p-value that this many permutations can
-            give. With few exchangeable samples within strata the attainable one is larger.
+            give.
+        n_units : ndarray of int, shape (n_labels,)
+            Units that carry the label.
 
     Raises
     ------
     ValueError
-        As :func:`selectivity_scores`, or if no stratum has two labels.
+        As :func:`selectivity_scores`, if a unit carries two labels or lies in two strata, or if
+        no stratum has two labels.
+
+    See Also
+    --------
+    selectivity_test : The same for every pair of label and component.
 
     Notes
     -----
-    The null holds that samples within a stratum are exchangeable. A layout that puts a label
+    The null holds that units within a stratum are exchangeable. A layout that puts a label
     in the same wells of every plate makes position and label one thing: then a small p-value
     does not tell them apart, however fine the strata.
 
@@ -114,29 +130,27 @@ def selectivity_null(
     classes, index = encode_labels(y, pattern.shape[0])
     check_two_labels(classes)
     rows = locate_labels(labels, classes)
-    stratum = _check_strata(strata, index)
-    sizes = np.bincount(index)
+    units = read_units(pattern, classes, index, units, strata)
     rng = check_random_state(random_state)
 
-    def best(label_index):
-        counts = label_counts(pattern, label_index, classes.shape[0])
-        scores = scores_from_counts(counts, sizes, kind=kind, reference=reference)
+    def best(label):
+        scores = scores_from_counts(*units.label_counts(label), kind=kind, reference=reference)
         return scores.max(axis=1)[rows]
 
-    observed = best(index)
+    observed = best(units.label)
     maxima = np.empty((n_permutations, rows.shape[0]))
-    by_stratum = np.argsort(stratum, kind="stable")
-    permuted = np.empty_like(index)
     for permutation in range(n_permutations):
-        shuffled = np.lexsort((rng.random_sample(index.shape[0]), stratum))
-        permuted[by_stratum] = index[shuffled]
-        maxima[permutation] = best(permuted)
-    reached = (maxima >= observed).sum(axis=0)
+        maxima[permutation] = best(units.permuted(rng))
+    reached = (maxima >= observed - TIE).sum(axis=0)
+    distinct = distinct_permutations(units, kind, reference)[rows]
+    smallest = np.maximum(1 / (1 + n_permutations), 1 / distinct)
     return Bunch(
         labels=classes[rows],
         observed=observed,
         expected_maximum=maxima.mean(axis=0),
         maxima=maxima,
-        p_value=(1 + reached) / (1 + n_permutations),
+        p_value=np.maximum((1 + reached) / (1 + n_permutations), smallest),
+        smallest_p_value=smallest,
         min_p_value=1 / (1 + n_permutations),
+        n_units=np.bincount(units.label)[rows],
     )

@@ -76,7 +76,7 @@ class SelectivityScorer:
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to average over; those that a fold lacks are passed over. Samples of other

@@ -45,8 +45,9 @@ def scores_from_counts(counts, n_per_label, *, kind: str, reference: str) -> np.
     share = counts / n_per_label[:, None]
     if kind == "average":
         if reference == "pooled":
-            others = counts.sum(axis=0, dtype=np.int64) - counts
-            others = others / (n_per_label.sum() - n_per_label)[:, None]
+            totals = counts.sum(axis=0, dtype=np.float64)
+            others = np.subtract(totals, counts, dtype=np.float64)
+            others /= (n_per_label.sum() - n_per_label)[:, None]
         else:
             others = (share.sum(axis=0) - share) / (n_labels - 1)
         return np.subtract(share, others, out=share)
@@ -99,9 +100,10 @@ def selectivity_scores(
         Which selectivity, see above.
     reference : {"pooled", "macro"}, default="pooled"
         What ``kind="average"`` compares with; has no effect on ``"maximum"``.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         What counts as active: a non-zero code, a positive code, or a code whose absolute
-        value exceeds the given threshold. A stored zero is never active.
+        value exceeds the given threshold; an array of shape (n_components,) holds one threshold
+        per component, see :func:`activation_thresholds`. A stored zero is never active.
     labels : array-like, shape (n_scored,), or None, default=None
         Labels to score, in this order; None scores all. Samples of the labels left out, such
         as controls, still count as "other" samples; drop their rows from `codes` and `y`
@@ -124,11 +126,13 @@ def selectivity_scores(
     best_features : The best component of each label.
     held_out_selectivity : The same without the optimism of choosing the best.
     selectivity_null : What the best component reaches by chance.
+    selectivity_test : P-values of all pairs of label and component.
+    selectivity_interval : How far the scores are known.
 
     Notes
     -----
-    Cost: one product of a sparse label indicator with the pattern of active codes. Memory: a
-    few dense arrays of shape (n_labels, n_components).
+    Cost: one pass over the active codes. Memory: a copy of their pattern and a few dense arrays
+    of shape (n_labels, n_components).
 
     References
     ----------
@@ -154,6 +158,14 @@ def selectivity_scores(
     counts = label_counts(pattern, index, classes.shape[0])
     scores = scores_from_counts(counts, np.bincount(index), kind=kind, reference=reference)
     return scores if labels is None else scores[rows]
+
+
+def check_thresholds(thresholds) -> np.ndarray:
+    """Return thresholds as a vector; raise unless all are finite."""
+    thresholds = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
+    if thresholds.ndim != 1 or not np.isfinite(thresholds).all():
+        raise ValueError(f"thresholds must be finite numbers, got {thresholds.tolist()!r}")
+    return thresholds
 
 
 def count_selective(
@@ -184,7 +196,7 @@ def count_selective(
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to score; samples of the others still count as "other" samples.
@@ -206,9 +218,7 @@ def count_selective(
     >>> count_selective(codes, ["a", "a", "b", "b"])
     array([1, 2])
     """
-    thresholds = np.atleast_1d(np.asarray(thresholds, dtype=np.float64))
-    if thresholds.ndim != 1 or not np.isfinite(thresholds).all():
-        raise ValueError(f"thresholds must be finite numbers, got {thresholds.tolist()!r}")
+    thresholds = check_thresholds(thresholds)
     scores = selectivity_scores(
         codes, y, kind=kind, reference=reference, active=active, labels=labels
     )
@@ -216,7 +226,7 @@ def count_selective(
     return np.array([int(np.count_nonzero(best > threshold)) for threshold in thresholds])
 
 
-def _table(columns: dict, as_frame: bool):
+def table(columns: dict, as_frame: bool):
     """Bunch of equally long columns, or the same as a DataFrame."""
     if as_frame:
         return import_optional("pandas", extra="io").DataFrame(columns)
@@ -247,7 +257,7 @@ def best_features(
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to score; samples of the others still count as "other" samples.
@@ -289,7 +299,7 @@ def best_features(
     sizes = np.bincount(index)
     scores = scores_from_counts(counts, sizes, kind=kind, reference=reference)
     feature = scores.argmax(axis=1)[rows]
-    return _table(
+    return table(
         {
             "labels": classes[rows],
             "feature": feature,
@@ -323,7 +333,7 @@ def best_labels(
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to score; samples of the others still count as "other" samples.
@@ -362,7 +372,7 @@ def best_labels(
     counts = label_counts(pattern, index, classes.shape[0])
     scores = scores_from_counts(counts, np.bincount(index), kind=kind, reference=reference)[rows]
     top = scores.argmax(axis=0)
-    return _table(
+    return table(
         {
             "feature": np.arange(scores.shape[1]),
             "label": classes[rows][top],
@@ -404,7 +414,7 @@ def held_out_selectivity(
         See :func:`selectivity_scores`.
     reference : {"pooled", "macro"}, default="pooled"
         See :func:`selectivity_scores`.
-    active : {"nonzero", "positive"} or float, default="nonzero"
+    active : {"nonzero", "positive"}, float or array-like, default="nonzero"
         See :func:`selectivity_scores`.
     labels : array-like or None, default=None
         Labels to score; None takes all that occur in both sets.
@@ -464,7 +474,7 @@ def held_out_selectivity(
     train, test = found
     feature = train.argmax(axis=1)
     rows = np.arange(feature.shape[0])
-    return _table(
+    return table(
         {
             "labels": np.asarray(labels),
             "feature": feature,

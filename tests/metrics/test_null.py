@@ -14,7 +14,7 @@ def random_codes(seed, n=120, m=40, density=0.2):
 
 @pytest.mark.parametrize("kind", ["average", "maximum"])
 def test_the_null_is_calibrated_on_codes_that_know_nothing_of_the_labels(kind):
-    y = np.repeat(np.arange(6), 20)
+    y = np.repeat(np.arange(6), [11, 16, 19, 21, 24, 29])  # unequal: scores hardly ever tie
     p = [
         selectivity_null(
             random_codes(seed), y, kind=kind, n_permutations=49, random_state=seed

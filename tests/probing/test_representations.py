@@ -18,7 +18,7 @@ from sklearn.preprocessing import MaxAbsScaler, Normalizer, StandardScaler
 from skdict import ControlPCAWhitener, ICFLDictionary
 from skdict.datasets import load_jump_scope
 from skdict.preprocessing import LargestValuesSelector
-from skdict.probing import probe_representations
+from skdict.probing import _logistic, probe_representations
 
 SEEN = []
 
@@ -297,13 +297,33 @@ def test_errors_name_the_parameter(data):
         ({"y": np.array(["a", None] * 60, dtype=object)}, "y must hold labels of one type"),
         ({"groups": np.repeat([0, 1], 60), "cv": 2, "Cs": (1, 2)}, "at least two training groups"),
         ({"groups": y, "cv": 2, "y": (y == "a")}, "at least two labels in the training rows"),
+        ({"baselines": {"codes": PCA(2)}}, "baselines must have names other than"),
+        (
+            {"baselines": {"off": Pipeline([("off", None)])}},
+            "baselines\\['off'\\] must have a step",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             run(**options)
     with pytest.raises(TypeError, match="cv must be an int or a splitter"):
         run(cv=[(np.arange(10), np.arange(10, 20))])
+    with pytest.raises(TypeError, match="baselines must be a dict"):
+        run(baselines=[PCA(2)])
+    with pytest.raises(TypeError, match="must be a transformer"):
+        run(baselines={"pca": "PCA"})
     with pytest.raises(ValueError, match="no inverse_transform"):
         run(Recorder(), representations=("reconstruction",))
+
+
+def test_the_batch_itself_is_predicted_from_what_lies_within(data):
+    kept = ~data["control"]
+    X, plate, compound = data["X"][kept], data["plate"][kept], data["compound"][kept]
+    X = X[:, 4:] + 4 * np.eye(6)[plate]
+    options = {"representations": "raw", "cv": 3, "Cs": 1.0}
+    with pytest.raises(ValueError, match="groups must leave .* To predict the group itself"):
+        probe_representations(None, X, plate, groups=plate, **options)
+    table = probe_representations(None, X, plate, groups=compound, **options)
+    assert table["balanced_accuracy"].min() > 0.8 and not table["n_unseen_classes"].any()
 
 
 @pytest.mark.parametrize("idle", ["passthrough", None])
@@ -317,6 +337,113 @@ def test_a_last_step_that_does_nothing_is_passed_over(data, idle):
         np.testing.assert_array_equal(table[name], column)
     with pytest.raises(ValueError, match="a step besides 'passthrough'"):
         probe_representations(Pipeline([("off", idle)]), data["X"], data["y"], **options)
+
+
+def test_baselines_are_fitted_in_the_fold_as_the_pipeline_is(data):
+    """A baseline gives the rows that a call with it as the pipeline gives for its codes."""
+    X, y = data["X"], data["y"]
+    options = {"groups": data["plate"], "cv": GroupKFold(3), "control": data["control"], "Cs": 0.1}
+    rival = make_pipeline(Recorder(), PCA(3, random_state=0))
+    table = probe_representations(
+        pipeline(),
+        X,
+        y,
+        representations=("codes", "raw"),
+        baselines={"three": rival, "dense": LargestValuesSelector(2, sparse_output=False)},
+        **options,
+    )
+    assert table["representation"][:4].tolist() == ["codes", "raw", "three", "dense"]
+    assert len(SEEN) == 6  # pipeline and rival, three folds each
+    for (rows, mask), (rows_of_rival, mask_of_rival) in zip(SEEN[::2], SEEN[1::2]):
+        np.testing.assert_array_equal(rows, rows_of_rival)
+        np.testing.assert_array_equal(mask, mask_of_rival)
+    # dense outputs of a baseline are standardised, as "preprocessed" is
+    alone = probe_representations(
+        make_pipeline(*[step for _, step in rival.steps], PCA(3, random_state=0)),
+        X,
+        y,
+        representations=("preprocessed",),
+        **options,
+    )
+    here = table["representation"] == "three"
+    np.testing.assert_allclose(table["balanced_accuracy"][here], alone["balanced_accuracy"])
+    assert (table["n_active"][table["representation"] == "dense"] == 2).all()
+    assert (table["n_features"][table["representation"] == "dense"] == 10).all()
+    only = probe_representations(
+        None, X, y, representations=(), baselines={"three": rival}, **options
+    )
+    np.testing.assert_array_equal(only["balanced_accuracy"], table["balanced_accuracy"][here])
+
+
+def test_predictions_reproduce_the_scores(data):
+    noisy = data["X"] + np.random.default_rng(1).normal(scale=3, size=data["X"].shape)
+    table, recall, predictions = probe_representations(
+        pipeline(),
+        noisy,
+        data["y"],
+        groups=data["plate"],
+        cv=GroupKFold(3),
+        control=data["control"],
+        Cs=0.1,
+        return_recall=True,
+        return_predictions=True,
+    )
+    np.testing.assert_array_equal(predictions["y_true"], data["y"][predictions["row"]])
+    for i in range(table["fold"].shape[0]):
+        here = (predictions["fold"] == table["fold"][i]) & (
+            predictions["representation"] == table["representation"][i]
+        )
+        assert here.sum() == table["n_test"][i]
+        assert table["balanced_accuracy"][i] == pytest.approx(
+            balanced_accuracy_score(predictions["y_true"][here], predictions["y_pred"][here])
+        )
+    for name in ("raw", "codes", "reconstruction"):
+        rows = predictions["row"][predictions["representation"] == name]
+        np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(~data["control"]))
+    assert recall["fold"].shape[0] == 3 * 3 * 3
+
+
+def test_progress_is_printed(data, capsys):
+    kept = ~data["control"]
+    for verbose in (0, 1):
+        probe_representations(
+            PCA(4),
+            data["X"][kept],
+            data["y"][kept],
+            groups=data["plate"][kept],
+            cv=3,
+            Cs=1.0,
+            verbose=verbose,
+        )
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 9 * verbose
+    assert lines[4].startswith("[probe] fold 2 of 3, codes: balanced accuracy ")
+
+
+def test_sparse_float32_rows_are_neither_made_dense_nor_float64(monkeypatch):
+    seen = []
+    fit = LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, X, y: seen.append(X) or fit(self, X, y)
+    )
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((120, 50), density=0.1, format="csr", dtype=np.float32, rng=rng)
+    y = np.tile([0, 1, 2], 40)
+    probe_representations(
+        None, X, y, groups=np.arange(120) // 10, cv=3, representations="raw", Cs=(0.1, 1.0)
+    )
+    assert len(seen) == 3 * (1 + 2 * 3)
+    assert all(sparse.issparse(rows) and rows.dtype == np.float32 for rows in seen)
+
+
+def test_scaling_in_blocks_is_that_of_scikit_learn(monkeypatch):
+    monkeypatch.setattr(_logistic, "SCALING_ROWS", 7)
+    X = np.random.default_rng(0).normal(3, 2, size=(100, 4)).astype(np.float32)
+    scaler = _logistic.fit_scaler(StandardScaler(), X)
+    expected = StandardScaler().fit(X)
+    np.testing.assert_allclose(scaler.mean_, expected.mean_, rtol=1e-6)
+    np.testing.assert_allclose(scaler.scale_, expected.scale_, rtol=1e-6)
+    assert scaler.transform(X).dtype == np.float32
 
 
 @pytest.mark.filterwarnings("ignore:.*control samples for.*whitened directions:UserWarning")

@@ -1,4 +1,4 @@
-"""Small transformers that comparisons with dictionaries need."""
+"""The largest values of each row: codes from a dense representation."""
 
 from __future__ import annotations
 

@@ -1,27 +1,15 @@
-"""The displays: the numbers they compute, what they draw, and what they leave alone."""
-
-import subprocess
-import sys
+"""The sorted curves of selectivity: numbers, order, legends."""
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
-from skdict import ICFLDictionary
-from skdict.display import AtomUsageDisplay, SelectivityDisplay, SparsityReconstructionDisplay
-from skdict.metrics import held_out_selectivity, reconstruction_cosine, selectivity_scores
+from skdict.display import SelectivityDisplay
+from skdict.metrics import held_out_selectivity, selectivity_scores
 from skdict.preprocessing import LargestValuesSelector
-
-plt = pytest.importorskip("matplotlib.pyplot")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -120,81 +108,3 @@ def test_selectivity_from_estimator_uses_the_pipeline(rng):
     again = SelectivityDisplay.from_estimator(idle, X, y, plot=False)
     assert np.array_equal(again.best_selectivity, expected)
     assert again.name == "LargestValuesSelector"
-
-
-def test_sparsity_curve_of_one_dictionary(planted):
-    X = planted.data[:200]
-    dictionary = ICFLDictionary(48, n_nonzero_coefs=4, max_steps=20, random_state=0)
-    pipeline = make_pipeline(Normalizer(), dictionary).fit(X)
-    display = SparsityReconstructionDisplay.from_estimator(
-        pipeline, X, n_nonzero_coefs=[4, 1, 2], name="ICFL"
-    )
-    unit = Normalizer().transform(X)
-    fitted = pipeline[-1]
-    rebuilt = fitted.inverse_transform(fitted.transform(unit))
-    assert display.cosine[0] == pytest.approx(reconstruction_cosine(unit, rebuilt))
-    assert display.cosine[1] < display.cosine[2] < display.cosine[0]
-    assert display.n_nonzero[1] == pytest.approx(1.0)
-    # Drawn from left to right, whatever the order asked for; the estimator is as it was.
-    assert (np.diff(display.line_.get_xdata()) > 0).all()
-    assert fitted.transform_n_nonzero_coefs is None
-
-
-def test_sparsity_needs_a_dictionary_that_can_change_it(rng):
-    X = rng.normal(size=(20, 4))
-    with pytest.raises(ValueError, match="transform_n_nonzero_coefs, got PCA"):
-        SparsityReconstructionDisplay.from_estimator(PCA(2).fit(X), X, n_nonzero_coefs=[1])
-
-
-def test_sparsity_lists_must_have_one_length():
-    X = np.eye(3)
-    with pytest.raises(ValueError, match="reconstructions, codes"):
-        SparsityReconstructionDisplay.from_reconstructions(X, [X, X], codes=[X])
-
-
-def test_sparsity_band():
-    display = SparsityReconstructionDisplay([2, 1], [0.8, 0.6], spread=[0.1, 0.2]).plot()
-    heights = display.band_.get_paths()[0].vertices[:, 1]
-    assert heights.min() == pytest.approx(0.4)
-    assert heights.max() == pytest.approx(0.9)
-
-
-@pytest.mark.parametrize("convert", [np.asarray, csr_array])
-def test_usage_counts_atoms_and_dead_ones(convert):
-    codes = np.zeros((100, 4))
-    codes[:, 0], codes[:10, 1], codes[0, 2] = 1.0, -1.0, 2.0
-    display = AtomUsageDisplay.from_codes(convert(codes), name="model")
-    assert np.array_equal(display.frequency, [1.0, 0.1, 0.01, 0.0])
-    assert display.n_dead == 1
-    assert display.ax_.get_legend().get_texts()[0].get_text() == "model (1 dead of 4)"
-    heights, _ = np.histogram([0.0, -1.0, -2.0], np.linspace(np.log10(0.005), 0, 21))
-    outline = display.bars_[0].get_path().vertices[:, 1]
-    assert outline.max() == heights.max()
-    assert heights.sum() == 3  # every living atom is inside the axis
-
-
-def test_usage_threshold_and_all_dead():
-    display = AtomUsageDisplay([0.5, 0.001], n_samples=1000, min_fraction=0.01).plot()
-    assert display.n_dead == 1
-    assert AtomUsageDisplay([0.0, 0.0], n_samples=10).plot().n_dead == 2
-
-
-def test_usage_from_estimator(planted):
-    dictionary = ICFLDictionary(16, max_steps=2, random_state=0).fit(planted.data[:100])
-    display = AtomUsageDisplay.from_estimator(dictionary, planted.data[:100])
-    assert display.frequency.shape == (16,)
-    assert display.name == "ICFLDictionary"
-
-
-def test_matplotlib_is_loaded_late_and_its_settings_stay():
-    code = """
-import sys
-from skdict.display import AtomUsageDisplay
-display = AtomUsageDisplay.from_codes([[1.0, 0.0]], plot=False)
-assert "matplotlib" not in sys.modules
-import matplotlib
-before = dict(matplotlib.rcParams)
-display.plot()
-assert dict(matplotlib.rcParams) == before
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,7 +20,8 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from skdict.preprocessing import LargestValuesSelector, _largest
+from skdict.preprocessing import LargestValuesSelector
+from skdict.preprocessing._largest import _largest
 
 VARIANTS = [
     LargestValuesSelector(),
@@ -93,7 +94,7 @@ def test_values_are_standardised_with_the_training_statistics(dtype):
 def test_blocks_and_output_kinds_agree(monkeypatch):
     X = np.random.default_rng(0).normal(size=(50, 12))
     whole = LargestValuesSelector(4).fit(X).transform(X)
-    monkeypatch.setattr("skdict.preprocessing._BLOCK_VALUES", 30)
+    monkeypatch.setattr("skdict.preprocessing._largest._BLOCK_VALUES", 30)
     blocks = LargestValuesSelector(4).fit(X).transform(X)
     np.testing.assert_array_equal(whole.toarray(), blocks.toarray())
     dense = LargestValuesSelector(4, sparse_output=False).fit_transform(X)

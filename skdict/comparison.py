@@ -1,0 +1,286 @@
+"""Two kinds of features side by side: hand-made ones and sparse codes (Fig. 2 of the paper)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+from scipy.stats import pearsonr
+from sklearn.base import clone
+from sklearn.utils import Bunch, check_random_state
+
+from skdict._validation import check_integer, import_optional
+from skdict.metrics import best_features
+from skdict.metrics._activity import active_pattern
+from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
+from skdict.metrics._selectivity import check_kind, scores_from_counts
+from skdict.metrics._units import read_units
+
+__all__ = ["selectivity_correlation", "selectivity_sweep"]
+
+
+def selectivity_sweep(
+    transformer,
+    X,
+    y,
+    *,
+    param_name,
+    param_range,
+    params=None,
+    prefit=False,
+    kind="average",
+    reference="pooled",
+    active="nonzero",
+    labels=None,
+    as_frame=False,
+):
+    """Best selectivity per label while one parameter varies: Fig. 2B of the paper.
+
+    Called twice, with `alpha` (or `target_active`) of a
+    :class:`~skdict.preprocessing.QuantileBinarizer` and with the sparsity of a dictionary, it
+    gives two curves over the same axis: the average number of active features in a row.
+
+    Parameters
+    ----------
+    transformer : estimator
+        Transformer or pipeline whose ``transform`` gives codes.
+    X : array-like of shape (n_samples, n_features)
+        Rows; the transformer is fitted on them (unless `prefit`), and they are scored.
+    y : array-like of shape (n_samples,)
+        One label per row. Never given to ``fit``.
+    param_name : str
+        Parameter to vary, as in ``set_params``: ``"alpha"``, or
+        ``"icfldictionary__transform_n_nonzero_coefs"`` within a pipeline.
+    param_range : array-like of shape (n_values,)
+        Its values.
+    params : dict or None, default=None
+        Passed to ``fit``: ``{"control": mask}`` with metadata routing, for example.
+    prefit : bool, default=False
+        The transformer is fitted already and the parameter acts at ``transform``, like
+        `transform_n_nonzero_coefs`: set it on a copy and do not fit again.
+    kind : {"average", "maximum"}, default="average"
+        See :func:`~skdict.metrics.selectivity_scores`.
+    reference : {"pooled", "macro"}, default="pooled"
+        See :func:`~skdict.metrics.selectivity_scores`.
+    active : {"nonzero", "positive"} or float, default="nonzero"
+        See :func:`~skdict.metrics.selectivity_scores`.
+    labels : array-like or None, default=None
+        Labels to score; rows of the others still count as "other" rows.
+    as_frame : bool, default=False
+        Return a pandas DataFrame of the first three columns instead of a Bunch.
+
+    Returns
+    -------
+    Bunch or DataFrame
+        One entry per value in each column:
+
+        value : ndarray of shape (n_values,)
+            The values of `param_range`.
+        mean_active : ndarray of float, shape (n_values,)
+            Active features per row, averaged over all rows: the axis of Fig. 2B.
+        mean_score : ndarray of float, shape (n_values,)
+            Mean over the labels of the best score.
+        scores : ndarray of float, shape (n_values, n_labels)
+            Best score of each label.
+        labels : ndarray of shape (n_labels,)
+            The labels.
+
+    Raises
+    ------
+    ValueError
+        If `param_range` is empty, the transformer has no such parameter, or as
+        :func:`~skdict.metrics.selectivity_scores`.
+
+    Notes
+    -----
+    Each score is the best of all features on the rows that chose it. That favours whichever has
+    more features, and more so for labels with few rows;
+    :func:`~skdict.metrics.held_out_selectivity` and :func:`~skdict.metrics.selectivity_null`
+    tell how much.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdict.comparison import selectivity_sweep
+    >>> from skdict.preprocessing import QuantileBinarizer
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(np.arange(4), 50)
+    >>> X = rng.normal(size=(200, 20)) + 2 * (y[:, None] == np.arange(20))
+    >>> curve = selectivity_sweep(
+    ...     QuantileBinarizer(), X, y, param_name="alpha", param_range=[0.01, 0.1, 0.4]
+    ... )
+    >>> curve.mean_active.round(1).tolist()
+    [0.4, 4.0, 16.0]
+    >>> int(curve.mean_score.argmax())
+    1
+    """
+    values = np.asarray(param_range)
+    if values.ndim != 1 or values.shape[0] == 0:
+        raise ValueError(f"param_range must hold at least one value, got {param_range!r}")
+    check_kind(kind, reference)
+    options = {"kind": kind, "reference": reference, "labels": labels}
+    mean_active, best = [], []
+    fitted = deepcopy(transformer) if prefit else None  # one copy, which keeps its Gram matrix
+    for value in values.tolist():
+        setting = {param_name: value}
+        if prefit:
+            codes = fitted.set_params(**setting).transform(X)
+        else:
+            model = clone(transformer).set_params(**setting).fit(X, **(params or {}))
+            codes = model.transform(X)
+        pattern = active_pattern(codes, active)
+        del codes  # one setting in memory at a time
+        mean_active.append(float(pattern.sum(dtype=np.int64) / pattern.shape[0]))
+        best.append(best_features(pattern, y, **options))
+    scores = np.stack([found.score for found in best])
+    columns = {
+        "value": values,
+        "mean_active": np.array(mean_active),
+        "mean_score": scores.mean(axis=1),
+    }
+    if as_frame:
+        return import_optional("pandas", extra="io").DataFrame(columns)
+    return Bunch(**columns, scores=scores, labels=best[0].labels)
+
+
+def selectivity_correlation(
+    codes,
+    codes_other,
+    y,
+    *,
+    units=None,
+    strata=None,
+    n_permutations=100,
+    kind="average",
+    reference="pooled",
+    active="nonzero",
+    labels=None,
+    random_state=None,
+) -> Bunch:
+    """Correlate the best selectivity per label of two sets of features: Fig. 2C of the paper.
+
+    The paper reports a Pearson correlation of 0.71 between CellProfiler's features and ICFL. Part
+    of such a number means nothing: the best of many features is higher for labels with few rows,
+    in both sets alike. So the labels are permuted, for both sets at once, and the correlation
+    is taken again.
+
+    Parameters
+    ----------
+    codes : array-like or sparse of shape (n_samples, n_components)
+        First set, codes of a dictionary for example.
+    codes_other : array-like or sparse of shape (n_samples, n_other_components)
+        Second set for the same rows, from a
+        :class:`~skdict.preprocessing.QuantileBinarizer` for example.
+    y : array-like of shape (n_samples,)
+        One label per row.
+    units : array-like of shape (n_samples,) or None, default=None
+        The independent unit of each row (physical well, donor), which carries one label; labels
+        are permuted among units. None makes every row a unit.
+    strata : array-like of shape (n_samples,) or None, default=None
+        Within which units are permuted, for example plates. None permutes all.
+    n_permutations : int, default=100
+        Number of permutations.
+    kind : {"average", "maximum"}, default="average"
+        See :func:`~skdict.metrics.selectivity_scores`.
+    reference : {"pooled", "macro"}, default="pooled"
+        See :func:`~skdict.metrics.selectivity_scores`.
+    active : {"nonzero", "positive"} or float, default="nonzero"
+        See :func:`~skdict.metrics.selectivity_scores`; for both sets.
+    labels : array-like or None, default=None
+        Labels to correlate, at least three; the others still count as "other" rows.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the permutations.
+
+    Returns
+    -------
+    Bunch
+        labels : ndarray of shape (n_labels,)
+            The labels.
+        score : ndarray of float, shape (n_labels,)
+            Best score of each label in `codes`.
+        score_other : ndarray of float, shape (n_labels,)
+            Best score of each label in `codes_other`.
+        correlation : float
+            Pearson correlation of the two; NaN if the scores of one set are all equal.
+        null_correlations : ndarray of float, shape (n_permutations,)
+            Correlations with permuted labels, NaN likewise.
+        expected_correlation : float
+            Mean of those that are not NaN: what the two share if labels mean nothing.
+        p_value : float
+            (1 + number of permutations that reach the correlation) / (1 + n_permutations).
+        min_p_value : float
+            1 / (1 + n_permutations). With few exchangeable units the attainable one is larger.
+
+    Raises
+    ------
+    ValueError
+        If the sets have different numbers of rows, there are fewer than three labels, a unit has
+        two labels or lies in two strata, or as :func:`~skdict.metrics.selectivity_scores`.
+
+    Notes
+    -----
+    A small p-value says that the two sets agree on which labels are easy. It does not say that they
+    find the same thing: any two representations that see how strong an effect is will agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdict.comparison import selectivity_correlation
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(np.arange(10), 30)
+    >>> strength = np.linspace(0.1, 1, 10)[y]
+    >>> own = y[:, None] == np.arange(10)
+    >>> first, second = (own * (rng.random((300, 1)) < strength[:, None]) for _ in range(2))
+    >>> found = selectivity_correlation(first, second, y, random_state=0)
+    >>> bool(found.correlation > 0.8), round(found.p_value, 2)
+    (True, 0.01)
+    """
+    check_kind(kind, reference)
+    check_integer("n_permutations", n_permutations, 1)
+    patterns = [active_pattern(codes, active), active_pattern(codes_other, active, "codes_other")]
+    if patterns[0].shape[0] != patterns[1].shape[0]:
+        raise ValueError(
+            "codes and codes_other must have the same rows, got "
+            f"{patterns[0].shape[0]} and {patterns[1].shape[0]}"
+        )
+    classes, index = encode_labels(y, patterns[0].shape[0])
+    check_two_labels(classes)
+    rows = locate_labels(labels, classes)
+    if rows.shape[0] < 3:
+        raise ValueError(
+            f"labels must name at least 3 labels to correlate, got {classes[rows].tolist()!r}"
+        )
+    gathered = [read_units(pattern, classes, index, units, strata) for pattern in patterns]
+
+    def best(label):
+        return [
+            scores_from_counts(*part.label_counts(label), kind=kind, reference=reference).max(
+                axis=1
+            )[rows]
+            for part in gathered
+        ]
+
+    rng = check_random_state(random_state)
+    score, score_other = best(gathered[0].label)
+    correlation = _correlation(score, score_other)
+    null = np.array([_correlation(*best(gathered[0].permuted(rng))) for _ in range(n_permutations)])
+    defined = null[~np.isnan(null)]
+    # Where a correlation is not defined, the permutation counts as reaching the observed one.
+    reached = np.count_nonzero(~(null < correlation))
+    return Bunch(
+        labels=classes[rows],
+        score=score,
+        score_other=score_other,
+        correlation=correlation,
+        null_correlations=null,
+        expected_correlation=float(defined.mean()) if defined.size else float("nan"),
+        p_value=float((1 + reached) / (1 + n_permutations)),
+        min_p_value=1 / (1 + n_permutations),
+    )
+
+
+def _correlation(first, second) -> float:
+    """Pearson correlation; NaN, without scipy's warning, where one side is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(pearsonr(first, second).statistic)

@@ -1,0 +1,39 @@
+"""Plots of codes, dictionaries and probes, in scikit-learn's ``*Display`` convention.
+
+A display stores numbers; ``plot`` draws them. The class methods (``from_estimator``,
+``from_codes``, ...) compute the numbers first. Several curves come on one axes by handing on the
+axes of the first: ``SelectivityDisplay(...).plot(ax=first.ax_)``. ``save`` writes the figure, the
+numbers behind it and a paragraph for the methods section. Matplotlib is imported when something
+is drawn (extra ``plot``); nothing global is changed and nothing is shown: that is the caller's
+decision.
+"""
+
+from skdict.display._binarizer import BinarizerComparisonDisplay
+from skdict.display._dead import DeadAtomsDisplay
+from skdict.display._directions import DirectionHistogramDisplay
+from skdict.display._probe import ProbeAccuracyDisplay
+from skdict.display._selectivity import SelectivityDisplay
+from skdict.display._selectivity_count import SelectivityCountDisplay
+from skdict.display._similarity import SimilarityMapDisplay
+from skdict.display._sparsity import SparsityReconstructionDisplay
+from skdict.display._stability import StabilityDisplay
+from skdict.display._subspaces import SubspaceProbeDisplay
+from skdict.display._sweep import LearningRateDisplay, ProbeSparsityDisplay, SweepDisplay
+from skdict.display._usage import AtomUsageDisplay
+
+__all__ = [
+    "AtomUsageDisplay",
+    "BinarizerComparisonDisplay",
+    "DeadAtomsDisplay",
+    "DirectionHistogramDisplay",
+    "LearningRateDisplay",
+    "ProbeAccuracyDisplay",
+    "ProbeSparsityDisplay",
+    "SelectivityCountDisplay",
+    "SelectivityDisplay",
+    "SimilarityMapDisplay",
+    "SparsityReconstructionDisplay",
+    "StabilityDisplay",
+    "SubspaceProbeDisplay",
+    "SweepDisplay",
+]
