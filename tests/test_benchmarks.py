@@ -312,6 +312,7 @@ class TestOnTorch:
         assert not any("figure" in line for line in lines)
 
     def test_every_mode_is_measured_in_its_precision(self, monkeypatch):
+        pytest.importorskip("torch")
         seen = []
         honest = gpu_codes.sparse_encode
 
