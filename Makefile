@@ -15,7 +15,7 @@ ARGS ?=
 # No window is ever opened; figures go to files.
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint format docs gallery bench clean
+.PHONY: help demo test lint format docs gallery bench study clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,7 @@ help:
 	@echo "make docs     the documentation, in docs/_build/html; runs the short examples"
 	@echo "make gallery  the same with the long examples"
 	@echo "make bench    the benchmarks, beside the opponents that can be installed (about 10 minutes)"
+	@echo "make study    every table and figure of the ICFL paper on data at hand (under an hour; ARGS=--quick: minutes)"
 	@echo "make clean    remove the environment and everything built"
 
 demo: $(VENV)/.plot,progress
@@ -55,6 +56,10 @@ gallery: $(VENV)/.docs
 
 bench: $(VENV)/.opponents
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Data beside those of the package are taken from the folder that SKDICT_DATA names.
+study: $(VENV)/.plot,progress,io
+	$(BIN)/python -m benchmarks.study $(ARGS)
 
 # What cannot be installed is listed and missing in the tables.
 $(VENV)/.opponents: $(VENV)/.plot,progress,io benchmarks/requirements.txt
