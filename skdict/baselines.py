@@ -7,13 +7,13 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.decomposition import PCA, FastICA, MiniBatchDictionaryLearning, MiniBatchNMF
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdict._base import FLOATS, Dictionary, cached_gram, encode_in_chunks, gram_is_wanted
 from skdict._coding import ALGORITHMS, encode_rows
 from skdict._icfl import ICFLDictionary
 from skdict._validation import (
+    HasMethods,
     StrOptions,
     at_least,
     check_device,

@@ -13,10 +13,14 @@ from skdict._validation import check_integer, import_optional
 from skdict.metrics import best_features
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
+from skdict.metrics._null import TIE
 from skdict.metrics._selectivity import check_kind, scores_from_counts
 from skdict.metrics._units import read_units
 
 __all__ = ["selectivity_correlation", "selectivity_sweep"]
+
+# Correlations that differ by less are equal: the same scores, added up in another order.
+_TIE = 1e-9
 
 
 def selectivity_sweep(
@@ -266,7 +270,7 @@ def selectivity_correlation(
     null = np.array([_correlation(*best(gathered[0].permuted(rng))) for _ in range(n_permutations)])
     defined = null[~np.isnan(null)]
     # Where a correlation is not defined, the permutation counts as reaching the observed one.
-    reached = np.count_nonzero(~(null < correlation))
+    reached = np.count_nonzero(~(null < correlation - _TIE))
     return Bunch(
         labels=classes[rows],
         score=score,
@@ -281,6 +285,6 @@ def selectivity_correlation(
 
 def _correlation(first, second) -> float:
     """Pearson correlation; NaN, without scipy's warning, where one side is constant."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    if np.ptp(first) <= TIE or np.ptp(second) <= TIE:
         return float("nan")
     return float(pearsonr(first, second).statistic)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
@@ -148,7 +149,11 @@ def sweep_dictionaries(
     sizes = _check_sizes(n_components, n_nonzero_coefs)
     check_integer("n_repeats", n_repeats, 2)
     check_integer("n_random", n_random, 1)
+    if sparse.issparse(X):
+        raise TypeError("X must be dense, got a sparse matrix: pass X.toarray()")
     X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"X must be two-dimensional, got shape {X.shape}")
     mask = _check_mask(control, X.shape[0])
     rng = check_random_state(random_state)
     rows = []
@@ -415,6 +420,12 @@ def _summarise(table) -> dict:
     if missing:
         raise ValueError(f"table must come from sweep_dictionaries; it lacks {missing!r}")
     columns = {name: np.asarray(table[name]) for name in needed}
+    for name, values in columns.items():
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"table holds {np.count_nonzero(~np.isfinite(values))} values of {name} that are "
+                "NaN or infinite: a fit diverged; drop the sizes that did"
+            )
     null = columns["null_similarity"]
     columns["excess_stability"] = (columns["stability_halves"] - null) / np.maximum(1 - null, 1e-12)
     columns["replicable_variance"] = columns["excess_stability"] * columns["explained_variance"]

@@ -225,3 +225,27 @@ def test_correlation_errors():
         selectivity_correlation(first, second, y, n_permutations=0)
     with pytest.raises(ValueError, match="codes_other"):
         selectivity_correlation(first, np.full((len(y), 2), np.nan), y)
+
+
+def test_permutations_that_reach_the_correlation_by_other_labels_count():
+    """With two units for each of three labels, 6 of 90 assignments only rename the labels."""
+    y, units = np.repeat(["a", "b", "c"], 6), np.repeat(np.arange(6), 3)
+    p_values = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        sets = [rng.random((18, 6)) < 0.4 for _ in range(2)]
+        found = selectivity_correlation(
+            *sets, y, units=units, n_permutations=199, random_state=seed
+        )
+        renamed = np.abs(found.null_correlations - found.correlation) < 1e-9
+        assert found.p_value >= (1 + renamed.sum()) / 200
+        p_values.append(found.p_value)
+    assert min(p_values) > 0.03
+
+
+def test_labels_are_permuted_for_both_sets_at_once():
+    """What the sets share in their noise stays in the null: of one set twice, everything."""
+    (codes, _), y = labelled(np.random.default_rng(0), n_labels=8)
+    found = selectivity_correlation(codes, codes, y, n_permutations=9, random_state=0)
+    np.testing.assert_allclose(found.null_correlations, 1)
+    assert found.p_value == 1

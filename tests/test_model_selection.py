@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -234,3 +235,9 @@ def test_errors_name_the_parameter():
         choose_size({"n_components": [1], "n_nonzero_coefs": [1]})
     with pytest.raises(ValueError, match="at least two repeats of every size"):
         choose_size(table_of([(10, 2, 0.5, 0.6, 0.0)], n_repeats=1))
+    with pytest.raises(ValueError, match="1 values of explained_variance that are NaN"):
+        table = table_of([(10, 2, 0.5, 0.6, 0.0)])
+        table["explained_variance"] = np.append(table["explained_variance"][1:], np.nan)
+        choose_size(table)
+    with pytest.raises(TypeError, match=r"X must be dense.*toarray"):
+        sweep_dictionaries(dictionary, csr_array(X), **sizes)

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import check_atoms, unit_atoms
-from skdict.metrics._labels import encode_labels
+from skdict.metrics._labels import encode_labels, locate_labels
 from skdict.metrics._selectivity import selectivity_scores
 
 # Dense codes of one block of rows.
@@ -241,13 +241,7 @@ class _Nested:
             if not self.chosen.size:
                 raise ValueError("child must split at least one broad label into two or more")
         else:
-            known = {label: i for i, label in enumerate(self.classes.tolist())}
-            unknown = [label for label in np.asarray(parents).tolist() if label not in known]
-            if unknown:
-                raise ValueError(f"parents must occur in parent, but these do not: {unknown[:5]}")
-            self.chosen = np.array([known[label] for label in np.asarray(parents).tolist()])
-            if not self.chosen.size:
-                raise ValueError("parents must name at least one broad label")
+            self.chosen = locate_labels(parents, self.classes, "parent", parameter="parents")
 
 
 def _check_triple(X, codes, components, intercept):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import Bunch
 
@@ -114,6 +115,8 @@ def direction_separation(X, directions, y, *, labels=None, n_bins: int = 50) -> 
 
 def _row_cosines(X, directions) -> np.ndarray:
     """Cosine of every row with every unit direction, in blocks of rows."""
+    if sparse.issparse(X):
+        raise TypeError("X must be dense, got a sparse matrix: pass X.toarray()")
     X = np.asarray(X)
     if X.ndim != 2 or 0 in X.shape:
         raise ValueError(
@@ -152,6 +155,7 @@ def _cohen_d(inside, outside) -> float:
     """Difference of the means in units of the pooled standard deviation."""
     freedom = inside.size + outside.size - 2
     squares = inside.var() * inside.size + outside.var() * outside.size
-    if freedom < 1 or squares == 0:
+    # cosines that are all equal vary by rounding only
+    if freedom < 1 or squares <= freedom * 1e-28:
         return np.nan
     return float((inside.mean() - outside.mean()) / np.sqrt(squares / freedom))

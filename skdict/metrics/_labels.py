@@ -30,7 +30,7 @@ def encode_labels(y, n_samples: int, name: str = "y") -> tuple[np.ndarray, np.nd
     ValueError
         If `y` has a wrong shape or length, or missing values.
     """
-    y = np.asarray(y)
+    given, y = y, np.asarray(y)
     if y.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, one label per sample, got {y.shape}")
     if y.shape[0] != n_samples:
@@ -41,7 +41,9 @@ def encode_labels(y, n_samples: int, name: str = "y") -> tuple[np.ndarray, np.nd
     missing = f"{name} holds missing values; drop these rows or give them a label of their own"
     if y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError(missing)
-    if y.dtype.kind == "O" and any(v is None or _is_nan(v) for v in y.tolist()):
+    # NumPy makes the label "nan" of a missing value in a list of strings
+    values = given if isinstance(given, (list, tuple)) and y.dtype.kind == "U" else y.tolist()
+    if y.dtype.kind in "OU" and any(v is None or _is_nan(v) for v in values):
         raise ValueError(missing)
     try:
         classes, index = np.unique(y, return_inverse=True)
@@ -66,7 +68,9 @@ def check_two_labels(classes: np.ndarray, name: str = "y") -> None:
         )
 
 
-def locate_labels(labels, classes: np.ndarray, name: str = "y") -> np.ndarray:
+def locate_labels(
+    labels, classes: np.ndarray, name: str = "y", parameter: str = "labels"
+) -> np.ndarray:
     """Return the positions of `labels` in `classes`; all positions for None.
 
     Parameters
@@ -77,6 +81,8 @@ def locate_labels(labels, classes: np.ndarray, name: str = "y") -> np.ndarray:
         Sorted distinct labels.
     name : str, default="y"
         Name of the array that `classes` came from, for the messages.
+    parameter : str, default="labels"
+        Name of the parameter `labels` came from, likewise.
 
     Returns
     -------
@@ -91,17 +97,17 @@ def locate_labels(labels, classes: np.ndarray, name: str = "y") -> np.ndarray:
     if labels is None:
         return np.arange(classes.shape[0])
     if isinstance(labels, (str, bytes)):
-        raise ValueError(f"labels must be a list of labels, got the string {labels!r}")
+        raise ValueError(f"{parameter} must be a list of labels, got the string {labels!r}")
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.shape[0] == 0:
-        raise ValueError(f"labels must be a non-empty list of labels, got {labels.tolist()!r}")
+        raise ValueError(f"{parameter} must be a non-empty list of labels, got {labels.tolist()!r}")
     position = {label: i for i, label in enumerate(classes.tolist())}
     unknown = [label for label in labels.tolist() if label not in position]
     if unknown:
-        raise ValueError(f"labels must occur in {name}, but these do not: {unknown[:5]!r}")
+        raise ValueError(f"{parameter} must occur in {name}, but these do not: {unknown[:5]!r}")
     found = np.array([position[label] for label in labels.tolist()], dtype=np.intp)
     if np.unique(found).shape[0] != found.shape[0]:
-        raise ValueError(f"labels must not repeat a label, got {labels.tolist()!r}")
+        raise ValueError(f"{parameter} must not repeat a label, got {labels.tolist()!r}")
     return found
 
 

@@ -261,7 +261,7 @@ def explain_difference(
         means, mean_codes = means / lengths[:, None], mean_codes / lengths[:, None]
     difference, code_difference = means[0] - means[1], mean_codes[0] - mean_codes[1]
     squared = float(difference @ difference)
-    if squared == 0:
+    if squared <= 1e-28 * float((means**2).sum()):  # what rounding leaves of equal means
         raise ValueError(f"the mean embeddings of a={a!r} and b={b!r} are equal")
     share = code_difference * (components @ difference) / squared
     intercept_share = float(offset @ difference / squared)

@@ -179,7 +179,10 @@ def recovery_by_structure(
     if groups is not None:
         kinds.update(_kinds_by_group(true, _per_atom("groups", groups, n_true)))
     if frequencies is not None:
-        order = np.argsort(_per_atom("frequencies", frequencies, n_true), kind="stable")
+        frequencies = _per_atom("frequencies", frequencies, n_true)
+        if np.isnan(frequencies).any():
+            raise ValueError("frequencies holds NaN")
+        order = np.argsort(frequencies, kind="stable")
         for number, atoms in enumerate(np.array_split(order, n_frequency_bins), start=1):
             kinds[f"frequency {number}"] = np.isin(np.arange(n_true), atoms), None
     rows = []
@@ -241,7 +244,10 @@ def code_recovery(true_codes, learned_codes, assignment) -> Bunch:
     >>> found.precision, found.recall
     (array([0.5, 1. ]), array([0.5, 1. ]))
     """
-    true, learned = check_codes(true_codes, "true_codes"), check_codes(learned_codes)
+    true, learned = (
+        check_codes(true_codes, "true_codes"),
+        check_codes(learned_codes, "learned_codes"),
+    )
     if true.shape[0] != learned.shape[0]:
         raise ValueError(
             "true_codes and learned_codes must code the same rows, got "

@@ -14,7 +14,9 @@ from skdict.metrics._units import encode_units, first_rows, strata_of_units
 
 def _halves(rng, key: np.ndarray, stratum: np.ndarray) -> np.ndarray:
     """Deal units into two halves, alternating within `key` and as evenly as may be over strata."""
-    order = np.lexsort((rng.random_sample(key.shape[0]), stratum, key))
+    # strata in random order: with one unit in each, the same plates would always go together
+    place_of_stratum = rng.permutation(int(stratum.max()) + 1)
+    order = np.lexsort((rng.random_sample(key.shape[0]), place_of_stratum[stratum], key))
     sizes = np.bincount(key)
     place = np.arange(key.shape[0]) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     first = rng.randint(2, size=sizes.shape[0])  # which half gets the odd one

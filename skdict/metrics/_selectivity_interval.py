@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,14 @@ class Resampler:
             raise ValueError(
                 "strata must hold at least one stratum with two units to resample, but each of "
                 f"the {sizes.shape[0]} strata has a single unit; use coarser strata"
+            )
+        if (sizes < 2).any():
+            warnings.warn(
+                f"{np.count_nonzero(sizes < 2)} of {sizes.sum()} units are alone in their stratum "
+                "and the same in every resample, so that the interval is too narrow; use coarser "
+                "strata",
+                UserWarning,
+                stacklevel=3,
             )
         self._by_stratum = np.argsort(stratum, kind="stable")
         # of every place in that order, the first place and the size of its stratum
@@ -187,7 +196,16 @@ def _resample(scored, resampler, n_resamples, random_state) -> list[np.ndarray]:
 def _with_interval(columns, value, resampled, n_units, confidence_level, as_frame):
     """Complete the columns with the interval; the Bunch also with the mean and the resamples."""
     low, high = _percentiles(resampled, confidence_level)
-    low[n_units < 2], high[n_units < 2] = np.nan, np.nan
+    single = n_units < 2
+    low[single], high[single] = np.nan, np.nan
+    if single.any():
+        warnings.warn(
+            f"{np.count_nonzero(single)} of {single.shape[0]} labels have a single unit, whose own "
+            "sampling error no resample can show: they have no interval, and that of the mean is "
+            "too narrow; leave them out with labels=",
+            UserWarning,
+            stacklevel=3,
+        )
     columns = {
         **columns,
         "low": low,
@@ -287,6 +305,12 @@ def selectivity_interval(
     ValueError
         As :func:`selectivity_scores`, if a unit lies in two strata, if no stratum has two
         units, or if `feature` does not fit.
+
+    Warns
+    -----
+    UserWarning
+        If labels have a single unit, or units are alone in their stratum: what they would add
+        to the width is not in the interval.
 
     See Also
     --------
@@ -401,6 +425,11 @@ def selectivity_difference_interval(
     Raises
     ------
     ValueError
+        As :func:`selectivity_interval`.
+
+    Warns
+    -----
+    UserWarning
         As :func:`selectivity_interval`.
 
     Examples

@@ -10,6 +10,7 @@ from sklearn.utils import Bunch, check_random_state
 from skdict._validation import check_boolean_or, check_choice, check_integer, check_real
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import map_atoms, random_atoms, unit_atoms
+from skdict.metrics._labels import encode_labels
 
 
 def dictionary_stability(
@@ -304,13 +305,7 @@ def _permuted(codes, strata, n_permutations, rng):
     if strata is None:
         stratum = np.zeros(n_samples, dtype=np.intp)
     else:
-        strata = np.asarray(strata)
-        if strata.shape != (n_samples,):
-            raise ValueError(
-                f"strata must have one entry per row of the codes: got shape {strata.shape} for "
-                f"{n_samples} rows"
-            )
-        stratum = np.unique(strata, return_inverse=True)[1]
+        stratum = encode_labels(strata, n_samples, "strata")[1]
     by_stratum = np.argsort(stratum, kind="stable")
     order = np.empty(n_samples, dtype=np.intp)
     for _ in range(n_permutations):

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from skdict._validation import check_control, check_real, host_array
 
@@ -137,7 +136,7 @@ def _encode_batches(batch, n_samples):
             f"batch must have one entry per row of X, shape ({n_samples},), got {batch.shape}"
         )
     for row, name in enumerate(batch.tolist() if batch.dtype.kind in "Of" else ()):
-        if name is None or is_scalar_nan(name) or is_pandas_na(name):
+        if _is_missing(name):
             raise ValueError(
                 f"batch holds missing values, the first in row {row}; drop these rows or give them "
                 "a batch of their own with controls"
@@ -149,6 +148,13 @@ def _encode_batches(batch, n_samples):
             f"batch must hold names of one type that can be sorted ({error})"
         ) from error
     return names.tolist(), index
+
+
+def _is_missing(name) -> bool:
+    """Whether a name is None, NaN or pandas' NA."""
+    if isinstance(name, float):
+        return np.isnan(name)
+    return name is None or type(name).__name__ == "NAType"
 
 
 def _check_controls_of_batches(names, n_control, shrinkage):

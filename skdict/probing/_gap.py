@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from skdict.probing._folds import probe_folds
 from skdict.probing._logistic import ProbeSettings, warn_not_converged
 from skdict.probing._pipelines import check_representations, drop_passthrough, fitted_in_fold
-from skdict.probing._resampling import Resampling, resample_predictions
+from skdict.probing._resampling import Resampling, resample_predictions, units_of_rows
 from skdict.probing._rows import check_rows, number_of_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -167,6 +167,7 @@ def probe_gap(
         verbose=verbose,
     )
     data = check_rows(number_of_rows(X), y, groups, control)
+    units_of_rows(units, strata, data.rows, number_of_rows(X))
     splits = outer_splits(cv, data)  # drawn once: the gap is between equal folds
     raw = probe_folds(fitted_in_fold(None, X, data, ("raw",), {}), data, splits, settings)
     runs = {}

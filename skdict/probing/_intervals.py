@@ -11,6 +11,7 @@ from skdict.probing._resampling import (
     resample_recall,
     warn_single_units,
 )
+from skdict.probing._rows import is_missing
 
 
 def probe_interval(
@@ -80,7 +81,8 @@ def probe_interval(
     Warns
     -----
     UserWarning
-        If labels have a single unit: their own sampling error is not in the interval.
+        If labels have a single unit, or units are alone in their stratum: their own sampling
+        error is not in the interval.
 
     See Also
     --------
@@ -92,7 +94,8 @@ def probe_interval(
     does not hold the luck of the training rows. A resample without any row of a label takes the
     mean over the other labels; ``strata=y_true`` avoids it where each unit has one label.
 
-    Rows that several folds or seeds have predicted may be there several times.
+    Rows that several folds or seeds have predicted may be there several times: then `units` must
+    name the row (or what it belongs to), because with None each prediction would be a unit.
 
     References
     ----------
@@ -238,6 +241,9 @@ def probe_difference_interval(
 
 def _read(y_true, **predictions):
     """Distinct labels, index of each row's label, and which rows each prediction has right."""
+    for name, values in {"y_true": y_true, **predictions}.items():
+        if np.ndim(values) == 1 and is_missing(values).any():
+            raise ValueError(f"{name} holds missing values; drop these rows")
     y_true = np.asarray(y_true)
     if y_true.ndim != 1 or y_true.shape[0] == 0:
         raise ValueError(f"y_true must be one-dimensional and not empty, got {y_true.shape}")
@@ -253,16 +259,20 @@ def _read(y_true, **predictions):
                 f"{name} must have one entry per row of y_true: got shape {y_pred.shape} for "
                 f"{y_true.shape[0]} rows"
             )
-        if (y_pred.dtype.kind in "US") != (y_true.dtype.kind in "US") and "O" not in (
-            y_pred.dtype.kind,
-            y_true.dtype.kind,
-        ):
+        if _holds_strings(y_pred) != _holds_strings(y_true):
             raise ValueError(
                 f"{name} must hold labels of the kind of y_true, got dtype {y_pred.dtype} for "
                 f"{y_true.dtype}"
             )
         correct.append(np.asarray(y_pred == y_true, dtype=bool))
     return classes, label, correct
+
+
+def _holds_strings(labels: np.ndarray) -> bool:
+    """Whether labels are strings, also in a column of objects."""
+    if labels.dtype.kind == "O":
+        return any(isinstance(label, str) for label in labels.tolist())
+    return labels.dtype.kind in "US"
 
 
 def _standard_error(values) -> float:

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from skdict.probing._folds import Features, ProbeRun, probe_folds
 from skdict.probing._logistic import ProbeSettings, scaler_of, warn_not_converged
-from skdict.probing._resampling import Resampling, resample_predictions
+from skdict.probing._resampling import Resampling, resample_predictions, units_of_rows
 from skdict.probing._rows import ProbedRows, check_dense, check_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -156,6 +156,7 @@ def probe_layers(
     )
     layers, n_samples = _check_layers(layers)
     data = check_rows(n_samples, y, groups)
+    units_of_rows(units, strata, data.rows, n_samples)
     selected = _check_selection(selection, reuse_labels, data, random_state)
     chooser = _choose(layers, data, selected, cv, settings)
     final = chooser if reuse_labels else _evaluate(layers, data, selected, settings)

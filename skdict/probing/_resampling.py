@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from skdict._validation import check_integer, check_real
+from skdict.probing._rows import is_missing
 
 UNITS_AT_ONCE = 1 << 22  # entries of a block of resamples: 32 MB
 
@@ -30,8 +31,11 @@ class Units:
         return self.low.shape[0]
 
 
-def check_units(units, strata, n_rows: int) -> Units:
-    """Validate and encode units and strata; None stands for every row and for one stratum."""
+def check_units(units, strata, n_rows: int, *, stacklevel: int | None = 3) -> Units:
+    """Validate and encode units and strata; None stands for every row and for one stratum.
+
+    Warns of units that are alone in their stratum, unless `stacklevel` is None.
+    """
     unit = np.arange(n_rows) if units is None else _encode("units", units, n_rows)
     if strata is None:
         stratum_of_unit = np.zeros(unit.max() + 1, dtype=np.intp)
@@ -55,6 +59,13 @@ def check_units(units, strata, n_rows: int) -> Units:
             f"units must have a stratum with at least two of them to resample, got {sizes.sum()} "
             f"units in {sizes.shape[0]} strata; pass finer units or coarser strata"
         )
+    if (sizes < 2).any() and stacklevel is not None:
+        warnings.warn(
+            f"{np.count_nonzero(sizes < 2)} of {sizes.sum()} units are alone in their stratum and "
+            "the same in every resample, so that the interval is too narrow; pass coarser strata",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
     ends = np.cumsum(sizes)
     of_sorted = stratum_of_unit[order]
     return Units(place[unit], (ends - sizes)[of_sorted], ends[of_sorted], sizes.shape[0])
@@ -67,8 +78,8 @@ def _encode(name, values, n_rows) -> np.ndarray:
         raise ValueError(
             f"{name} must have one entry per prediction: got shape {values.shape} for {n_rows}"
         )
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        raise ValueError(f"{name} must not hold NaN; drop these rows")
+    if is_missing(values).any():
+        raise ValueError(f"{name} must not hold NaN or None; drop these rows")
     try:
         return np.unique(values, return_inverse=True)[1]
     except TypeError as error:
@@ -199,19 +210,44 @@ def resample_predictions(y_true, predictions, rows, units, strata, settings: Res
     n_units : int
         Units drawn from.
     """
-    of_rows = {}
-    for name, values in (("units", units), ("strata", strata)):
-        values = None if values is None else np.asarray(values)
-        if values is not None and (values.ndim != 1 or values.shape[0] <= rows.max()):
-            raise ValueError(f"{name} must have one entry per row of X, got shape {values.shape}")
-        of_rows[name] = None if values is None else values[rows]
-    if units is None:
-        of_rows["units"] = rows  # a row that several folds have predicted is still one unit
-    unit = check_units(of_rows["units"], of_rows["strata"], rows.shape[0])
+    unit = units_of_rows(units, strata, rows)
     label = np.unique(y_true, return_inverse=True)[1]
     found = resample_recall(label, [y_true == y_pred for y_pred in predictions], unit, settings)
     warn_single_units(found, stacklevel=4)
     return found, unit.n_units
+
+
+def units_of_rows(units, strata, rows, n_samples: int | None = None) -> Units:
+    """Units of some rows of X; called before anything is fitted, so that errors come early.
+
+    Parameters
+    ----------
+    units, strata : array-like or None
+        As the public functions take them, for all rows of X.
+    rows : ndarray of int, shape (n_rows,)
+        Positions in X.
+    n_samples : int or None, default=None
+        Number of rows of X; None leaves the lengths unchecked.
+
+    Returns
+    -------
+    Units
+        The units of these rows.
+    """
+    of_rows = {}
+    for name, values in (("units", units), ("strata", strata)):
+        values = None if values is None else np.asarray(values)
+        if values is not None and n_samples is not None and values.shape != (n_samples,):
+            raise ValueError(
+                f"{name} must have one entry per row of X: got shape {values.shape} for "
+                f"{n_samples} rows"
+            )
+        of_rows[name] = None if values is None else values[rows]
+    if units is None:
+        of_rows["units"] = rows  # a row that several folds have predicted is still one unit
+    # before the fits n_samples is given, after them the rows are those of the interval
+    stacklevel = 5 if n_samples is None else None
+    return check_units(of_rows["units"], of_rows["strata"], rows.shape[0], stacklevel=stacklevel)
 
 
 def warn_single_units(found: Resampled, *, stacklevel: int = 3) -> None:

@@ -42,10 +42,15 @@ def check_rows(n_samples: int, y, groups, control=None) -> ProbedRows:
     if control is not None:
         controls = check_control(control, n_samples, minimum=1)
     rows = np.setdiff1d(np.arange(n_samples), controls, assume_unique=True)
+    if groups is not None and is_missing(groups)[rows].any():
+        # a missing group would be a group of its own, whose rows may belong to those held out
+        raise ValueError(
+            "groups holds missing values; drop these rows or give them a group of their own"
+        )
     try:
+        if is_missing(y)[rows].any():
+            raise TypeError("None or NaN among the labels")
         classes, index = np.unique(columns["y"][rows], return_inverse=True)
-        if classes.dtype.kind == "f" and np.isnan(classes).any():
-            raise TypeError("NaN among the labels")
     except TypeError as error:
         raise ValueError(f"y must hold labels of one type and none missing ({error})") from error
     if classes.shape[0] < 2:
@@ -61,6 +66,25 @@ def check_rows(n_samples: int, y, groups, control=None) -> ProbedRows:
         groups=columns["groups"][rows] if grouped else None,
         control_groups=columns["groups"][controls] if grouped else None,
     )
+
+
+def is_missing(values) -> np.ndarray:
+    """Which of some labels, groups or units are None or NaN, shape (n_values,)."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        return np.isnan(array)
+    if array.dtype.kind not in "OU" or (array.dtype.kind == "U" and array is values):
+        return np.zeros(array.shape, dtype=bool)
+    # of a list of strings with a missing value NumPy makes the string "nan"
+    entries = values if isinstance(values, (list, tuple)) else array.tolist()
+    return np.array([value is None or _is_nan(value) for value in entries], dtype=bool)
+
+
+def _is_nan(value) -> bool:
+    """Whether `value` is a NaN, or pandas' NA."""
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return type(value).__name__ == "NAType"
 
 
 def take_rows(X, rows):

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skdict._validation import check_real
+from skdict._validation import check_integer, check_real
 from skdict.probing._rows import ProbedRows, check_dense, check_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -96,7 +96,8 @@ def sparse_probe(
     Raises
     ------
     ValueError
-        If lengths differ, a parameter is outside its range, or `labels` names an unknown label.
+        If lengths differ, a parameter is outside its range, `labels` names an unknown label, or
+        the test part of each fold holds a single label.
 
     Notes
     -----
@@ -132,10 +133,13 @@ def sparse_probe(
     (array([0, 1, 2]), array([1., 1., 1.]))
     """
     codes = codes.tocsr() if sparse.issparse(codes) else check_dense(codes, "codes")
+    if sparse.issparse(codes) and not np.isfinite(codes.data).all():
+        raise ValueError("codes holds NaN or infinite values; impute or drop them")
     data = check_rows(codes.shape[0], y, groups)
     sizes = _check_n_features(n_features, codes.shape[1])
     scored = _check_labels(labels, data.classes)
     check_real("C", C, 0.0, np.inf, open_low=True)
+    check_integer("max_iter", max_iter, 1)
     model = LogisticRegression(
         C=C, class_weight="balanced", solver="newton-cholesky", max_iter=max_iter
     )
@@ -147,13 +151,18 @@ def sparse_probe(
         rows.extend(_score(fold, data, train, test, scored, sizes, predicted))
         chosen.extend(_features(fold, data, scored, ranking, differences))
         predictions.append(predicted)
-        if verbose:
-            mean = np.mean([row["balanced_accuracy"] for row in rows if row["fold"] == fold])
+        here = [row["balanced_accuracy"] for row in rows if row["fold"] == fold]
+        if verbose and here:
             print(
                 f"[sparse_probe] fold {fold + 1} of {len(splits)}: mean balanced accuracy "
-                f"{mean:.3f}",
+                f"{np.mean(here):.3f}",
                 flush=True,
             )
+    if not rows:
+        raise ValueError(
+            "groups must leave a test part with rows both of a label and of others, but no fold "
+            "has one: hold out groups of several labels together"
+        )
     tables = [columns_of(rows, as_frame)]
     if return_features:
         tables.append(columns_of(chosen, as_frame))

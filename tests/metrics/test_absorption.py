@@ -174,6 +174,8 @@ def test_errors_name_the_parameter():
         feature_absorption(codes @ ATOMS, codes, ATOMS, np.repeat("T", 40), CHILD)
     with pytest.raises(ValueError, match=r"parents must occur in parent.*'Z'"):
         absorb(codes, parents=["Z"])
+    with pytest.raises(ValueError, match="parents must be a list of labels, got the string 'T'"):
+        absorb(codes, parents="T")
     with pytest.raises(ValueError, match=r"expected shape \(2, 4\), got \(1, 4\)"):
         absorb(codes, directions=DIRECTIONS[:1])
     with pytest.raises(ValueError, match="directions must not hold a row of zeros"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
@@ -75,6 +76,14 @@ def test_several_directions_of_one_label_and_blocks(rng, monkeypatch):
     )
 
 
+def test_no_effect_size_where_cosines_vary_by_rounding_only():
+    y = np.repeat(["a", "b"], 30)
+    X = np.where((y == "a")[:, None], [[0.1, 0.2, 0.7]], [[0.3, 0.1, 0.1]])
+    found = direction_separation(X, [[0.3, 0.3, 0.7]], y, labels="a")
+    assert np.isnan(found.effect_size[0])
+    assert found.auc[0] == 1
+
+
 def test_errors_name_the_parameter():
     X, y = np.eye(4), ["a", "a", "b", "b"]
     with pytest.raises(ValueError, match="directions must have the 4 features of X, got 3"):
@@ -89,5 +98,7 @@ def test_errors_name_the_parameter():
         direction_separation(X * np.nan, X[0], y, labels="a")
     with pytest.raises(ValueError, match="at least two labels"):
         direction_separation(X, X[0], ["a"] * 4, labels="a")
+    with pytest.raises(TypeError, match=r"X must be dense.*toarray"):
+        direction_separation(sparse.csr_array(X), X[0], y, labels="a")
     with pytest.raises(ValueError, match="n_bins must be an integer >= 1"):
         direction_separation(X, X[0], y, labels="a", n_bins=0)

@@ -144,6 +144,9 @@ def test_errors_name_the_parameter():
         explain_difference(X, codes, components[:, 1:], y, "a", "b")
     with pytest.raises(ValueError, match="mean embeddings of a='a' and b='b' are equal"):
         explain_difference(np.ones_like(X), codes, components, y, "a", "b")
+    same = np.tile([0.1, 0.2, 0.3, 0.4, 0.7], (X.shape[0], 1))  # means differ by rounding
+    with pytest.raises(ValueError, match="mean embeddings of a='a' and b='b' are equal"):
+        explain_difference(same, codes, components, np.repeat(["a", "b"], [17, 23]), "a", "b")
     zero = np.where((y == "b")[:, None], 0.0, X)
     with pytest.raises(ValueError, match="not zero, but that of 'b' is"):
         explain_difference(zero, codes, components, y, "a", "b", normalize=True)

@@ -162,3 +162,7 @@ def test_errors_name_the_parameter():
         code_recovery(eye, eye[:2], [0, 1, 2])
     with pytest.raises(ValueError, match="assignment must hold indices of the 3 learned atoms"):
         code_recovery(eye, eye, [0, 1, 3])
+    with pytest.raises(ValueError, match="learned_codes holds NaN"):
+        code_recovery(eye, eye * np.nan, [0, 1, 2])
+    with pytest.raises(ValueError, match="frequencies holds NaN"):
+        recovery_by_structure(eye, eye, frequencies=[0.1, np.nan, 0.2])

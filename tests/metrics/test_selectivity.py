@@ -261,6 +261,7 @@ def test_no_dense_copy_of_the_codes(kind):
         (np.eye(2), [0.0, np.nan], {}, "y holds missing values"),
         (np.eye(2), np.array(["a", None], dtype=object), {}, "y holds missing values"),
         (np.eye(2), np.array(["a", np.nan], dtype=object), {}, "y holds missing values"),
+        (np.eye(2), ["a", np.nan], {}, "y holds missing values"),
         (np.eye(2), np.array(["a", 1], dtype=object), {}, "y must hold labels of one type"),
         (np.eye(2), ["a", "a"], {}, "y must hold at least two labels, got"),
         (np.eye(2), ["a", "b"], {"labels": ["c"]}, "labels must occur in y.*'c'"),

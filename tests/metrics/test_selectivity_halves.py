@@ -119,3 +119,15 @@ def test_errors_name_the_parameter():
         split_half_selectivity(
             np.eye(4), [0, 0, 1, 1], units=["u", "u", "v", "w"], strata=[0, 1, 0, 1]
         )
+
+
+def test_one_unit_of_a_label_on_each_plate_is_split_at_random():
+    """Plates must not always go together in the order of their names."""
+    label, plate = np.repeat([0, 1, 2], 6), np.tile(np.arange(6), 3)
+    rng = check_random_state(0)
+    splits = set()
+    for _ in range(200):
+        half = _halves(rng, label, plate)[label == 0]
+        assert half.sum() == 3
+        splits.add(tuple(half == half[0]))
+    assert len(splits) == 10  # of six plates, half of the ways to choose three

@@ -98,7 +98,8 @@ def test_units_cover_where_rows_do_not():
 def test_labels_that_are_not_drawn_and_labels_of_one_unit():
     y = np.array(["a"] + ["b"] * 2 + ["c"] * 30)
     codes = np.random.default_rng(0).random((33, 4)) < 0.5
-    interval = selectivity_interval(codes, y, n_resamples=400, random_state=0)
+    with pytest.warns(UserWarning, match="1 of 3 labels have a single unit"):
+        interval = selectivity_interval(codes, y, n_resamples=400, random_state=0)
     assert interval.n_units.tolist() == [1, 2, 30]
     assert (
         np.isnan(interval.low).tolist() == np.isnan(interval.high).tolist() == [True, False, False]
@@ -109,6 +110,14 @@ def test_labels_that_are_not_drawn_and_labels_of_one_unit():
         assert abs(missed - (1 - k / 33) ** 33) < 0.1
         assert interval.n_drawn[label] == round(400 * (1 - missed))
     assert not np.isnan(interval.mean.low)
+
+
+def test_units_alone_in_their_stratum_are_told():
+    codes, y, donor, _ = donors(0)
+    with pytest.warns(UserWarning, match="10 of 12 units are alone in their stratum"):
+        selectivity_interval(
+            codes, y, units=donor, strata=np.maximum(donor, 1), n_resamples=5, random_state=0
+        )
 
 
 def test_the_difference_is_paired():

@@ -82,6 +82,20 @@ def test_maps_bring_two_whitened_spaces_together(rng):
     np.testing.assert_array_equal(together.assignment, np.arange(15))
 
 
+@pytest.mark.parametrize("null", ["uniform", "spectrum"])
+def test_the_null_goes_through_the_map(null):
+    """A map that stretches one direction makes all atoms alike, those of the null, too."""
+    stretch = np.diag([20.0, 1, 1, 1, 1, 1])
+    p_values = []
+    for seed in range(20):
+        first, second = (random_atoms(15, 6, random_state=1000 * k + seed) for k in (1, 2))
+        found = dictionary_stability(
+            first, second, linear_maps=[stretch, stretch], null=null, n_random=9, random_state=seed
+        )
+        p_values.append(found.p_value)
+    assert np.mean(p_values) > 0.35  # 0.1 if the null stayed where it was drawn
+
+
 def test_fewer_atoms_leave_some_unmatched():
     atoms = random_atoms(6, 10, random_state=0)
     found = dictionary_stability(atoms, atoms[4:], random_state=0)

@@ -142,3 +142,26 @@ def test_errors_name_the_parameter(data):
             run(**more)
     with pytest.raises(ValueError, match="pipeline must not be None"):
         probe_gap(None, data["X"], data["y"], n_nonzero_coefs=2, units=None, **options(data))
+
+
+class Unfittable(LargestValuesSelector):
+    """Fails the test when it is fitted."""
+
+    def fit(self, X, y=None):
+        raise AssertionError("fitted before units and strata were looked at")
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"units": np.arange(300)}, r"units must have one entry per row of X: got shape \(300,\)"),
+        ({"units": np.arange(100)}, r"units must have one entry per row of X: got shape \(100,\)"),
+        ({"units": None, "strata": np.zeros(300)}, "strata must have one entry per row of X"),
+        ({"units": np.arange(240) // 2, "strata": np.arange(240)}, "units must each lie within"),
+        ({"units": np.full(240, np.nan)}, "units must not hold NaN"),
+    ],
+)
+def test_units_and_strata_are_looked_at_before_anything_is_fitted(data, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        probe_gap(Unfittable(), data["X"], data["y"], n_nonzero_coefs=2, representations="codes",
+                  **options(data, **wrong))  # fmt: skip

@@ -177,6 +177,37 @@ def test_labels_with_one_unit_are_told():
     assert found.n_units_per_label.tolist() == [5, 5, 1]
 
 
+def test_units_alone_in_their_stratum_are_told(wells):
+    strata = np.maximum(wells["well"], 1)
+    with pytest.warns(UserWarning, match="58 of 60 units are alone in their stratum"):
+        probe_interval(
+            wells["y"], wells["pred"], units=wells["well"], strata=strata, random_state=0
+        )
+
+
+def test_missing_labels_are_no_labels(wells):
+    """NaN in y_true was a label of its own, and one in y_pred a wrong prediction."""
+    y, pred, well = np.arange(300.0) % 3, np.arange(300.0) % 3, wells["well"]
+    gone = y.copy()
+    gone[:5] = np.nan
+    with pytest.raises(ValueError, match="y_true holds missing values"):
+        probe_interval(gone, pred, units=well)
+    with pytest.raises(ValueError, match="y_pred holds missing values"):
+        probe_interval(y, gone, units=well)
+    with pytest.raises(ValueError, match="y_pred_other holds missing values"):
+        probe_difference_interval(y, pred, gone.astype(object), units=well)
+    with pytest.raises(ValueError, match="y_true holds missing values"):
+        probe_interval([float("nan"), "a", "b"], ["a", "a", "b"], units=None)
+
+
+def test_strings_and_numbers_of_one_name_differ_also_in_columns_of_objects():
+    y = np.tile([0, 1], 10)
+    with pytest.raises(ValueError, match="y_pred must hold labels of the kind of y_true"):
+        probe_interval(y.astype(str), y.astype(object), units=None)
+    found = probe_interval(y.astype(str), y.astype(str).astype(object), units=None, random_state=0)
+    assert found.balanced_accuracy == 1
+
+
 def test_errors_name_the_parameter(wells):
     y, pred, well = wells["y"], wells["pred"], wells["well"]
 

@@ -291,6 +291,10 @@ def test_errors_name_the_parameter(data):
         ({"Cs": (0.0, 1.0)}, "Cs must be positive"),
         ({"y": y[:-1]}, "y must have one entry per row"),
         ({"groups": groups[:-1]}, "groups must have one entry per row"),
+        ({"groups": np.where(np.arange(120) < 3, np.nan, groups)}, "groups holds missing values"),
+        ({"groups": [None, *groups.tolist()[1:]]}, "groups holds missing values"),
+        ({"y": ["a"] * 60 + ["b"] * 59 + [float("nan")]}, "None or NaN among the labels"),
+        ({"y": np.array([1.0, 2.0, np.nan] * 40, dtype=object)}, "None or NaN among the labels"),
         ({"control": np.arange(3)}, "control must"),
         ({"cv": 1}, "cv must be an integer >= 2"),
         ({"y": np.full(120, "a")}, "y must hold at least two labels"),
@@ -475,3 +479,15 @@ def test_real_profiles_with_the_whitener_and_a_dictionary():
         assert table["n_unseen_classes"].sum() == (12 if held_out == "compound" else 0)
     for name in ("raw", "codes", "reconstruction"):
         assert means["plate", name] > means["compound", name]
+
+
+def test_controls_need_no_group(data):
+    """They have no compound, say; then they are in no held-out group."""
+    control = np.arange(120) % 10 == 0
+    groups = np.array([f"plate {plate}" for plate in data["plate"]], dtype=object)
+    groups[control] = None
+    table = probe_representations(
+        None, data["X"], data["y"], groups=groups, cv=3, control=control,
+        representations="raw", Cs=1.0,
+    )  # fmt: skip
+    assert table["n_control"].tolist() == [12] * 3

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
 from skdict.probing import probe_interval, sparse_probe
 
@@ -167,6 +167,9 @@ def test_errors_name_the_parameter(data):
         ({"labels": ["d"]}, "labels must be distinct labels that y holds"),
         ({"labels": ["a", "a"]}, "labels must be distinct"),
         ({"C": 0.0}, "C must be in"),
+        ({"max_iter": 0}, "max_iter must be an integer >= 1"),
+        ({"groups": data["y"], "cv": LeaveOneGroupOut()}, "groups must leave a test part"),
+        ({"codes": sparse.csr_array(np.full((240, 6), np.nan))}, "codes holds NaN"),
         ({"groups": data["groups"][1:]}, "groups must have one entry"),
         ({"codes": data["codes"][1:]}, "y must have one entry"),
         ({"codes": np.full((240, 3), np.nan)}, "codes holds NaN"),
