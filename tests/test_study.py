@@ -8,6 +8,7 @@ from io import StringIO
 import numpy as np
 import pytest
 from docutils.core import publish_doctree
+from docutils.parsers.rst import roles
 
 from benchmarks.study import choice, confirm, search, stages
 from benchmarks.study import data as data_sets
@@ -457,6 +458,7 @@ class TestRun:
         paths = {path.name: path for path in write(results, tmp_path)}
         text = paths["study.rst"].read_text()
         told = StringIO()
+        roles.register_local_role("download", roles.generic_custom_role)  # Sphinx has it
         publish_doctree(
             re.sub(r"\.\. image::.*\n.*\n.*\n", "", text),
             settings_overrides={"warning_stream": told, "report_level": 2},
@@ -470,8 +472,11 @@ class TestRun:
         assert json.loads(paths["study.json"].read_text()) == results
         pytest.importorskip("matplotlib")
         for name in ("table1", "figure3", "figure4a", "figure4c", "figure8"):
-            assert f"_static/study/{name}.svg" in text
-            assert paths[f"{name}.svg"].stat().st_size > 1000
+            assert f"image:: _static/study/{name}.svg" in text
+            for suffix in (".csv", ".txt"):
+                assert f"<_static/study/{name}{suffix}>`" in text
+                assert paths[f"{name}{suffix}"].read_text().strip()
+        assert set(paths.values()) == {path for path in tmp_path.rglob("*") if path.is_file()}
 
     def test_a_second_run_computes_nothing(self, found, monkeypatch):
         results, folder = found

@@ -144,6 +144,10 @@ def describe_section(name, section, pictures):
         parts.append(
             f".. image:: _static/study/{name}.svg\n   :alt: {section['title']}\n   :width: 100%\n"
         )
+        parts.append(
+            f":download:`The numbers in the picture <_static/study/{name}.csv>` and "
+            f":download:`how they were made <_static/study/{name}.txt>`.\n"
+        )
     for entry in section["tables"]:
         if entry["title"]:
             parts.append(f"**{entry['title']}**\n")

@@ -1,23 +1,34 @@
-"""Pictures of the sections: one vector graphic each, the same bytes for the same results."""
+"""Pictures of the sections, drawn and saved by the displays of skdict.
 
-import numpy as np
+A panel per data set. Beside each picture stand the numbers in it and a paragraph on how they were
+made; all three files are the same bytes for the same results.
+"""
 
-from skdict.display import DeadAtomsDisplay, SubspaceProbeDisplay
+from benchmarks.study import captions
+from skdict import display
 
-# Colours that stay apart for colour-blind readers (Okabe and Ito); whitening off is dashed.
-COLOURS = {"ICFL": "#0072B2", "TopK": "#D55E00", "raw": "#777777", "binarizer": "#009E73"}
-NAMES = {"binarizer": "binarised CellProfiler", "dictionary": "ICFL"}
+# Colours that stay apart for colour-blind readers (Okabe and Ito). Whitening off is dashed or
+# hatched, and its markers are hollow.
+COLOURS = {"ICFL": "#0072B2", "TopK": "#D55E00"}
+MARKERS = {"ICFL": "o", "TopK": "s"}
+GREY, GREEN = "#777777", "#009E73"
+ROWS = "rows themselves"
 
 
 def draw(found, folder):
-    """Draw every section that has something to show; a list of paths, empty without matplotlib.
+    """Draw every section that has something to show.
 
     Parameters
     ----------
     found : dict
         As `run.run` returns it.
     folder : Path
-        Where pictures go.
+        Where the files go.
+
+    Returns
+    -------
+    list of Path
+        The pictures; empty without matplotlib. Each has a ``.csv`` and a ``.txt`` beside it.
     """
     try:
         import matplotlib
@@ -25,192 +36,216 @@ def draw(found, folder):
     except ImportError:
         return []
     paths = []
-    drawers = {
-        "table1": draw_dead, "figure7b": draw_parts,
-        "figure2": draw_binarizer, "figure3": draw_histograms, "figure4a": draw_bars,
-        "figure4b": draw_lines, "figure4c": draw_lines, "figure8": draw_selectivity,
-        "figure9": draw_lines,
-    }  # fmt: skip
-    with matplotlib.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none", "font.size": 9}):
-        for name, drawer in drawers.items():
-            if name in found["sections"]:
+    # What a reader has set up for other figures must not change these.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for name, (key, drawer) in DRAWERS.items():
+            section = found["sections"].get(name, {})
+            if any(section.get(key, {}).values()):
                 figure = Figure(layout="constrained")
-                figure.patch.set_facecolor("white")
-                drawer(figure, found["sections"][name], found["data"])
-                path = folder / f"{name}.svg"
-                figure.savefig(path, metadata={"Date": None})
-                paths.append(path)
+                figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
+                last = drawer(figure, section, found)
+                paths.append(last.save(folder / f"{name}.svg"))
     return paths
 
 
-def grid(figure, names, *, width=3.6, height=2.9, n_columns=3, **options):
-    """Panels for data sets, at most three in a row."""
+def panels(figure, found, names, *, width=3.3, height=2.9, n_columns=3):
+    """Panels for data sets with their titles, at most three in a row."""
     n_columns = min(n_columns, len(names))
     n_rows = -(-len(names) // n_columns)
     figure.set_size_inches(width * n_columns, height * n_rows)
-    panels = figure.subplots(n_rows, n_columns, squeeze=False, **options).ravel()
-    for panel in panels[len(names) :]:
-        panel.set_axis_off()
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-    return panels
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for spare in axes[len(names) :]:
+        figure.delaxes(spare)
+    for ax, name in zip(axes, names):
+        ax.set_title(found["data"][name]["title"], fontsize="medium")
+    return axes[: len(names)]
 
 
-def style(label):
-    """Colour and dashes of an arm, from its name."""
-    colour = next((c for name, c in COLOURS.items() if label.startswith(name)), "#777777")
-    return {"color": colour, "linestyle": "--" if label.endswith("off") else "-"}
+def rows_of_panels(figure, found, names, *, n_columns, width, height):
+    """A row of panels for each data set, with its title above the row."""
+    figure.set_size_inches(width * n_columns, height * len(names))
+    parts = figure.subfigures(len(names), 1, squeeze=False)[:, 0]
+    for part, name in zip(parts, names):
+        part.suptitle(found["data"][name]["title"], fontsize="large")
+        yield list(part.subplots(1, n_columns, squeeze=False).flat)
 
 
-def legend(figure, panel):
-    """One legend for all panels, below them."""
-    handles, labels = panel.get_legend_handles_labels()
-    n_columns = max(1, int(figure.get_figwidth() // 2))
-    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns, frameon=False)
+def spread_of(values):
+    """Spreads over seeds, or None where a single seed has none."""
+    return None if any(value is None for value in values) else values
 
 
-def draw_dead(figure, section, data):
+def line_style(label):
+    """Look of a curve, from its name."""
+    model = label.split(",")[0]
+    style = {"color": COLOURS[model], "marker": MARKERS[model], "markersize": 4.5}
+    if label.endswith("off"):
+        style |= {"linestyle": "--", "markerfacecolor": "white"}
+    return style
+
+
+def bar_style(label, other=GREY):
+    """Look of a bar, from its name; `other` is the colour of what belongs to no model."""
+    style = {"color": COLOURS.get(label.split(",")[0], other), "hatch": ""}
+    if label.endswith("off"):
+        style |= {"alpha": 0.55, "hatch": "///"}
+    return style
+
+
+def draw_dead(figure, section, found):
     """Dead features of every model, a panel per data set."""
     bars = section["bars"]
-    panels = grid(figure, bars, width=4.6, height=3.2)
-    for panel, (name, entries) in zip(panels, bars.items()):
+    for ax, (name, entries) in zip(panels(figure, found, bars, height=3.2), bars.items()):
         columns = {key: [entry[key] for entry in entries] for key in entries[0]}
-        columns["model"] = [model.replace(" without ", "\nwithout ") for model in columns["model"]]
-        DeadAtomsDisplay(**columns, n_components=data[name]["n_components"]).plot(ax=panel)
-        panel.set_title(data[name]["title"])
+        shown = display.DeadAtomsDisplay(
+            columns["model"], columns["condition"], columns["n_dead"],
+            found["data"][name]["n_components"], spread=spread_of(columns["spread"]),
+            name=found["data"][name]["title"], settings=captions.dead(found, name),
+        ).plot(ax, styles={c: bar_style(c, GREEN) for c in columns["condition"]})  # fmt: skip
+    return shown.share_legend()
 
 
-def draw_parts(figure, section, data):
+def draw_parts(figure, section, found):
     """Relative accuracy of row space, null space and random subspaces, a panel per data set."""
     parts = section["parts"]
-    panels = grid(figure, parts)
-    for panel, (name, values) in zip(panels, parts.items()):
-        SubspaceProbeDisplay(list(values), list(values.values())).plot(ax=panel)
-        panel.set_title(data[name]["title"])
+    for ax, (name, values) in zip(panels(figure, found, parts), parts.items()):
+        means, spreads = zip(*values.values())
+        shown = display.SubspaceProbeDisplay(
+            list(values), list(means), spread=spread_of(spreads),
+            name=found["data"][name]["title"], settings=captions.subspaces(found, name),
+        ).plot(ax)  # fmt: skip
+    return shown.share_legend()
 
 
-def draw_lines(figure, section, data):
-    """Curves with their spread over seeds, a panel per data set."""
+def draw_curves(figure, section, found, make):
+    """Curves of all arms, a panel per data set; `make` returns the display of an arm."""
     curves = section["curves"]
-    panels = grid(figure, curves, n_columns=2)
-    for panel, (name, curve) in zip(panels, curves.items()):
-        for label, line in curve["lines"].items():
-            panel.errorbar(
-                curve["x"], line["mean"], yerr=line["spread"], label=label, marker="o",
-                markersize=3, capsize=2, linewidth=1.4, **style(label),
-            )  # fmt: skip
-        panel.set_xscale("log")
-        panel.set_xticks(curve["x"], [f"{x:g}" for x in curve["x"]])
-        panel.minorticks_off()
-        panel.set_title(data[name]["title"])
-        panel.set_xlabel(section["xlabel"])
-        panel.set_ylabel(section["ylabel"])
-    legend(figure, panels[0])
+    for ax, (name, lines) in zip(panels(figure, found, curves, n_columns=2, width=4.4),
+                                 curves.items()):  # fmt: skip
+        for label, line in lines.items():
+            title = f"{found['data'][name]['title']}, {label}"
+            shown = make(name, line, name=title, spread=spread_of(line["spread"]))
+            shown.plot(ax, name=label, **line_style(label))
+    return shown.share_legend()
 
 
-def draw_bars(figure, section, data):
-    """Accuracy of rows and reconstructions, a panel per data set, chance as a line."""
+def draw_accuracy(figure, section, found):
+    """Accuracy of reconstructions over sparsity."""
+
+    def make(data, line, **options):
+        return display.ProbeSparsityDisplay(
+            line["x"], line["mean"], raw=section["raw"][data], raw_name=ROWS,
+            settings=captions.sparsity(found, data, probed="reconstructions"), **options,
+        )  # fmt: skip
+
+    return draw_curves(figure, section, found, make)
+
+
+def draw_cosine(figure, section, found):
+    """Cosine of reconstructions over sparsity."""
+
+    def make(data, line, **options):
+        return display.SparsityReconstructionDisplay(
+            line["x"], line["mean"], settings=captions.sparsity(found, data), **options
+        )
+
+    return draw_curves(figure, section, found, make)
+
+
+def draw_rates(figure, section, found):
+    """Cosine of reconstructions over the learning rate."""
+
+    def make(data, line, **options):
+        return display.LearningRateDisplay(
+            line["x"], line["mean"], value_name="Learning rate / default",
+            settings=captions.rates(found, data), **options,
+        )  # fmt: skip
+
+    return draw_curves(figure, section, found, make)
+
+
+def draw_bars(figure, section, found):
+    """Accuracy of rows and reconstructions, a panel per data set."""
     bars = section["bars"]
-    panels = grid(figure, bars)
-    labels = ["raw"] + [
-        f"{model}, reconstruction, whitening {state}"
-        for model in ("ICFL", "TopK")
-        for state in ("on", "off")
-    ]
-    for panel, (name, values) in zip(panels, bars.items()):
-        for place, label in enumerate(labels):
-            mean, spread = values[label]
-            panel.bar(
-                place, mean, yerr=spread, capsize=2, color=style(label)["color"],
-                alpha=0.45 if label.endswith("off") else 1.0,
-                hatch="//" if label.endswith("off") else None,
-                label=label.replace(" reconstruction,", "").replace("raw", "rows themselves"),
-            )  # fmt: skip
-        panel.axhline(section["chance"][name], color="black", linewidth=0.8, linestyle=":")
-        panel.set_xticks([])
-        panel.set_title(f"{data[name]['title']}\n{data[name]['label']}")
-        panel.set_ylabel("balanced accuracy")
-    legend(figure, panels[0])
+    arms = {ROWS: "raw"} | {
+        f"{model}, whitening {state}": f"{model}, reconstruction, whitening {state}"
+        for model in COLOURS
+        for state in ("off", "on")
+    }
+    for ax, (name, values) in zip(panels(figure, found, bars), bars.items()):
+        data = found["data"][name]
+        means, spreads = zip(*(values[key] for key in arms.values()))
+        shown = display.ProbeAccuracyDisplay(
+            [data["label"]] * len(arms), list(arms), means, spread=spread_of(spreads),
+            chance=[section["chance"][name]] * len(arms), name=data["title"],
+            settings=captions.held_out(found, name, probed="reconstructions and rows"),
+        ).plot(ax, styles={label: bar_style(label) for label in arms})  # fmt: skip
+    return shown.share_legend()
 
 
-def draw_selectivity(figure, section, data):
-    """Best score of each label in descending order; held-out scores dashed."""
+def draw_selectivity(figure, section, found):
+    """Best score of each label in descending order, on all rows and on held-out rows."""
     curves = section["curves"]
-    panels = grid(figure, curves)
-    for panel, (name, models) in zip(panels, curves.items()):
+    for ax, (name, models) in zip(panels(figure, found, curves, height=3.1), curves.items()):
         for model, scores in models.items():
-            for score, dashes in (("average", "-"), ("held", "--")):
-                values = scores[score]
-                where = "all rows" if score == "average" else "held-out rows"
-                panel.plot(
-                    np.arange(1, len(values) + 1), values, dashes, color=COLOURS[model],
-                    label=f"{model}, {where}", marker="o" if len(values) < 8 else None,
-                    markersize=3,
-                )  # fmt: skip
-        panel.axhline(0, color="black", linewidth=0.6)
-        panel.set_title(data[name]["title"])
-        panel.set_xlabel(f"labels ({data[name]['label']}), sorted")
-        panel.set_ylabel("average selectivity")
-    legend(figure, panels[0])
+            shown = display.SelectivityDisplay(
+                scores["average"], labels=scores["labels"], held_out=scores["held"],
+                name=f"{found['data'][name]['title']}, {model}, whitening on",
+                settings=captions.selectivity(found, name),
+            )  # fmt: skip
+            shown.plot(ax, name=model, color=COLOURS[model], marker=MARKERS[model], markersize=3)
+    return shown.share_legend()
 
 
-def draw_histograms(figure, section, data):
+def draw_histograms(figure, section, found):
     """Cosines of rows with a direction: label against others, four labels per data set."""
     histograms = {name: shown for name, shown in section["histograms"].items() if shown}
     n_columns = max(map(len, histograms.values()))
-    figure.set_size_inches(2.9 * n_columns, 2.2 * len(histograms))
-    panels = figure.subplots(len(histograms), n_columns, squeeze=False)
-    for row, (name, shown) in zip(panels, histograms.items()):
-        for panel in row[len(shown) :]:
-            panel.set_axis_off()
-        for panel, entry in zip(row, shown):
-            edges = np.array(entry["edges"])
-            for counts, colour, label in (
-                (entry["counts_other"], COLOURS["raw"], "others"),
-                (entry["counts_label"], COLOURS["ICFL"], "the label"),
-            ):
-                counts = np.array(counts, float)
-                panel.stairs(
-                    counts / max(counts.sum(), 1), edges, fill=True, alpha=0.5, color=colour,
-                    label=label,
-                )  # fmt: skip
-            used = np.flatnonzero(np.array(entry["counts_other"]) + np.array(entry["counts_label"]))
-            panel.set_xlim(edges[used[0]], edges[used[-1] + 1])
-            panel.set_title(f"{shorten(entry['label'])}, AUC {entry['auc']:.2f}", fontsize=8)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.set_yticks([])
-        row[0].set_ylabel(data[name]["title"], fontsize=7)
-    for panel in panels[-1]:
-        panel.set_xlabel("cosine")
-    legend(figure, panels[0, 0])
+    rows = rows_of_panels(figure, found, histograms, n_columns=n_columns, width=2.7, height=2.7)
+    for axes, (name, entries) in zip(rows, histograms.items()):
+        for spare in axes[len(entries) :]:
+            spare.figure.delaxes(spare)
+        columns = {key: [entry[key] for entry in entries] for key in entries[0]}
+        shown = display.DirectionHistogramDisplay(
+            columns["counts_label"], columns["counts_other"], columns["edges"][0],
+            labels=columns["label"], auc=columns["auc"], name=found["data"][name]["title"],
+            settings=captions.directions(found, name),
+        ).plot(axes[: len(entries)])  # fmt: skip
+        if name != list(histograms)[-1]:
+            for ax in shown.axes_:
+                ax.set_xlabel("")  # the same for all, so the last row has it
+    return shown
 
 
-def shorten(text, length=26):
-    """Text that fits above a panel."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def draw_binarizer(figure, section, data):
-    """Mean best score over the number of active features, and best scores against each other."""
+def draw_binarizer(figure, section, found):
+    """Binarised features beside a dictionary of them: sorted, swept, label by label."""
     curves = section["curves"]
-    figure.set_size_inches(3.4 * len(curves), 5.4)
-    panels = figure.subplots(2, len(curves), squeeze=False)
-    for column, (name, sides) in zip(panels.T, curves.items()):
-        for side, curve in sides.items():
-            colour = COLOURS["binarizer"] if side == "binarizer" else COLOURS["ICFL"]
-            column[0].errorbar(
-                curve["target"], curve["mean"], yerr=curve["spread"], marker="o", markersize=3,
-                capsize=2, color=colour, label=NAMES[side],
-            )  # fmt: skip
-        column[0].set_title(data[name]["title"])
-        column[0].set_xlabel("active features")
-        column[1].scatter(
-            sides["binarizer"]["best"], sides["dictionary"]["best"], s=12, color=COLOURS["ICFL"]
+    rows = rows_of_panels(figure, found, curves, n_columns=3, width=3.3, height=3.1)
+    for axes, (name, curve) in zip(rows, curves.items()):
+        first, second = (
+            {"mean_active": side["active"], "mean_score": side["mean"]}
+            | ({"spread": side["spread"]} if spread_of(side["spread"]) else {})
+            for side in (curve["binarizer"], curve["dictionary"])
         )
-        column[1].axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle=":")
-        column[1].set_xlabel("best per label, binarised")
-        for panel in column:
-            panel.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylabel("best per label, mean")
-    panels[1, 0].set_ylabel("best per label, ICFL")
-    legend(figure, panels[0, 0])
+        shown = display.BinarizerComparisonDisplay(
+            curve["binarizer"]["best"], curve["dictionary"]["best"], labels=curve["labels"],
+            binarized_sweep=first, codes_sweep=second, binarized_name="binarised",
+            codes_name="ICFL", name=found["data"][name]["title"],
+            settings=captions.binarizer(found, name),
+        ).plot(axes)  # fmt: skip
+    return shown.share_legend()
+
+
+# What a section must have, by data set, and what draws it.
+DRAWERS = {
+    "table1": ("bars", draw_dead),
+    "figure2": ("curves", draw_binarizer),
+    "figure3": ("histograms", draw_histograms),
+    "figure4a": ("bars", draw_bars),
+    "figure4b": ("curves", draw_accuracy),
+    "figure4c": ("curves", draw_cosine),
+    "figure7b": ("parts", draw_parts),
+    "figure8": ("curves", draw_selectivity),
+    "figure9": ("curves", draw_rates),
+}

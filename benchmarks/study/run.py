@@ -26,7 +26,7 @@ def load_sets(settings, stream=sys.stderr):
     if missing and stream is not None:
         print(
             f"Without {', '.join(missing)}: SKDICT_DATA does not hold them "
-            "(benchmarks/README.md says what it is).",
+            "(python -m benchmarks.fetch_data fetches what can be fetched).",
             file=stream,
             flush=True,
         )
@@ -80,12 +80,12 @@ def run(settings, *, names, folder, n_jobs=1, fresh=False, stream=sys.stderr):
         "processes": n_jobs,
         "n_tasks": len(found),
         "missing": missing,
-        "data": {name: describe(data) for name, data in sets.items()},
+        "data": {name: describe(data, settings) for name, data in sets.items()},
         "sections": sections,
     })  # fmt: skip
 
 
-def describe(data):
+def describe(data, settings):
     """What the page says of a data set."""
     return {
         "title": data.title,
@@ -98,6 +98,7 @@ def describe(data):
         "n_nonzero": data.n_nonzero,
         "label": data.label,
         "holds_out": data.holds_out,
+        "folds": sum(1 for _ in data.folds(settings.folds, settings.seeds[0])),
         "carries": data.carries,
         "claims": data.claims,
         "fingerprint": data.fingerprint,
@@ -112,13 +113,15 @@ def write(found, folder):
     found : dict
         As `run` returns it.
     folder : str or Path
-        Gets ``study.rst``, and ``_static/study`` with pictures and ``study.json``.
+        Gets ``study.rst``, and ``_static/study`` with ``study.json``, the pictures and, beside
+        each, its numbers and how they were made.
     """
     folder = Path(folder)
     static = folder / "_static" / "study"
     static.mkdir(parents=True, exist_ok=True)
     pictures = draw(found, static)
-    yield from pictures
+    for picture in pictures:
+        yield from (picture, picture.with_suffix(".csv"), picture.with_suffix(".txt"))
     write_json(found, static / "study.json")
     yield static / "study.json"
     target = folder / "study.rst"

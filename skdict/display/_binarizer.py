@@ -6,7 +6,20 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from skdict.display._saving import SavedDisplay, vector
-from skdict.display._style import COLORS, CURVE, GREY, MARKERS, check_panels, legend, new_panels
+from skdict.display._style import (
+    COLORS,
+    CURVE,
+    GREY,
+    MARKERS,
+    check_panels,
+    interval_note,
+    legend,
+    new_panels,
+    whole_ticks,
+)
+
+# Colour and marker of binarised features and of codes.
+STYLES = ((COLORS[2], MARKERS[2]), (COLORS[0], MARKERS[0]))
 
 
 class BinarizerComparisonDisplay(SavedDisplay):
@@ -25,7 +38,8 @@ class BinarizerComparisonDisplay(SavedDisplay):
         The labels.
     binarized_sweep, codes_sweep : mapping or DataFrame, default=None
         Columns ``mean_active`` and ``mean_score``, as
-        :func:`~skdict.comparison.selectivity_sweep` makes them. Without both there is no panel B.
+        :func:`~skdict.comparison.selectivity_sweep` makes them; a column ``spread``, over seeds
+        say, is drawn as a band. Without both sweeps there is no panel B.
     correlation_low, correlation_high : float, default=None
         Limits of an interval of the correlation.
     confidence_level : float, default=0.95
@@ -43,7 +57,7 @@ class BinarizerComparisonDisplay(SavedDisplay):
     ----------
     correlation : float
         Pearson correlation of the two scores over the labels; NaN if either is constant or there
-        are fewer than two labels.
+        are fewer than three labels, as two always lie on a line.
     axes_ : list of matplotlib Axes
         The panels.
     ax_ : matplotlib Axes
@@ -86,7 +100,7 @@ class BinarizerComparisonDisplay(SavedDisplay):
     def correlation(self) -> float:
         """Pearson correlation of the two scores over the labels."""
         binarized, codes = self._scores()
-        if min(binarized.size, np.unique(binarized).size, np.unique(codes).size) < 2:
+        if binarized.size < 3 or min(np.unique(binarized).size, np.unique(codes).size) < 2:
             return float("nan")
         return float(pearsonr(binarized, codes).statistic)
 
@@ -117,32 +131,46 @@ class BinarizerComparisonDisplay(SavedDisplay):
         return self
 
     def _plot_sorted(self, ax):
-        for i, (scores, name) in enumerate(zip(self._scores(), self._names(), strict=True)):
+        curves = zip(self._scores(), self._names(), STYLES, strict=True)
+        for scores, name, (color, marker) in curves:
             ordered = np.sort(scores)[::-1]
             (line,) = ax.plot(
-                np.arange(1, ordered.size + 1), ordered, color=COLORS[i], marker=MARKERS[i],
+                np.arange(1, ordered.size + 1), ordered, color=color, marker=marker,
                 markersize=3.5, linewidth=1.6, label=name, gid=CURVE,
             )  # fmt: skip
+        whole_ticks(ax)
         ax.set(xlabel="Labels, each curve sorted by itself", ylabel=self._score_name())
         legend(ax)
         return line
 
     def _plot_sweeps(self, ax, sweeps):
-        for i, (sweep, name) in enumerate(zip(sweeps, self._names(), strict=True)):
+        has_spread = False
+        curves = zip(sweeps, self._names(), STYLES, strict=True)
+        for sweep, name, (color, marker) in curves:
             order = np.argsort(sweep["mean_active"], kind="stable")
+            active, score, spread = (
+                sweep[key][order] for key in ("mean_active", "mean_score", "spread")
+            )
             ax.plot(
-                sweep["mean_active"][order], sweep["mean_score"][order], color=COLORS[i],
-                marker=MARKERS[i], markersize=5, linewidth=1.6, label=name, gid=CURVE,
+                active, score, color=color, marker=marker, markersize=5, linewidth=1.6,
+                label=name, gid=CURVE,
             )  # fmt: skip
+            if not np.isnan(spread).all():
+                has_spread = True
+                ax.fill_between(
+                    active, score - spread, score + spread, color=color, alpha=0.2, linewidth=0
+                )
+        whole_ticks(ax)
         ax.set(xlabel="Active features per row (mean)", ylabel="Mean over the labels")
-        legend(ax)
+        legend(ax, interval_note(False, 1.0, has_spread))
 
     def _plot_scatter(self, ax):
         binarized, codes = self._scores()
         ends = [min(binarized.min(), codes.min()), max(binarized.max(), codes.max())]
         ax.plot(ends, ends, color="0.7", linewidth=1.0, zorder=0)
-        ax.scatter(binarized, codes, s=18, color=COLORS[2], alpha=0.8, linewidth=0)
-        text = f"Pearson r = {self.correlation:.2f}"
+        ax.scatter(binarized, codes, s=18, color=GREY, alpha=0.8, linewidth=0)
+        correlation = self.correlation
+        text = "" if np.isnan(correlation) else f"Pearson r = {correlation:.2f}"
         if self.correlation_low is not None:
             text += (
                 f"\n{100 * self.confidence_level:.4g}% interval "
@@ -164,7 +192,7 @@ class BinarizerComparisonDisplay(SavedDisplay):
         return binarized, vector("codes", self.codes, binarized.size)
 
     def _sweeps(self):
-        """Both sweeps as columns of floats, or None."""
+        """Both sweeps as columns of floats, or None; no spread is NaN."""
         given = {"binarized_sweep": self.binarized_sweep, "codes_sweep": self.codes_sweep}
         if any(sweep is None for sweep in given.values()):
             if not all(sweep is None for sweep in given.values()):
@@ -176,7 +204,10 @@ class BinarizerComparisonDisplay(SavedDisplay):
         for name, sweep in given.items():
             active = vector(f"{name}['mean_active']", sweep["mean_active"])
             score = vector(f"{name}['mean_score']", sweep["mean_score"], active.size)
-            sweeps.append({"mean_active": active, "mean_score": score})
+            spread = np.full(active.size, np.nan)
+            if "spread" in sweep:
+                spread = vector(f"{name}['spread']", sweep["spread"], active.size)
+            sweeps.append({"mean_active": active, "mean_score": score, "spread": spread})
         return sweeps
 
     def _columns(self) -> dict:
@@ -202,25 +233,30 @@ class BinarizerComparisonDisplay(SavedDisplay):
         if sweeps:
             blank = np.full(binarized.size, np.nan)
             columns["swept"] = np.concatenate([np.full(binarized.size, ""), *models])
-            for key in ("mean_active", "mean_score"):
+            has_spread = any(not np.isnan(sweep["spread"]).all() for sweep in sweeps)
+            for key in ("mean_active", "mean_score", *(["spread"] if has_spread else [])):
                 columns[key] = np.concatenate([blank, *[sweep[key] for sweep in sweeps]])
         return columns
 
     def _description(self) -> str:
         text = (
             f"The figure compares the best {self.kind} selectivity of {len(self.binarized)} labels "
-            f"over {self.binarized_name} and over {self.codes_name}: sorted, and label by label "
-            f"(Pearson r = {self.correlation:.3f}"
+            f"over {self.binarized_name} and over {self.codes_name}: sorted, and label by label"
         )
-        if self.correlation_low is not None:
-            text += (
-                f", {100 * self.confidence_level:.4g}% interval {self.correlation_low:.3f} to "
-                f"{self.correlation_high:.3f}"
-            )
-        text += ")."
+        if not np.isnan(self.correlation):
+            text += f" (Pearson r = {self.correlation:.3f}"
+            if self.correlation_low is not None:
+                text += (
+                    f", {100 * self.confidence_level:.4g}% interval {self.correlation_low:.3f} to "
+                    f"{self.correlation_high:.3f}"
+                )
+            text += ")"
+        text += "."
         if self.binarized_sweep is not None:
             text += (
                 " The sweeps show the mean over the labels against the mean number of active "
                 "features per row."
             )
+            if "spread" in self._columns():
+                text += " The band is the mean ± its spread, which is no interval."
         return text

@@ -68,13 +68,15 @@ class DeadAtomsDisplay(SavedDisplay):
         self.name = name
         self.settings = settings
 
-    def plot(self, ax=None):
+    def plot(self, ax=None, *, styles=None):
         """Draw the bars, with the number of dead atoms above each.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; ``None`` makes a figure.
+        styles : dict of dict, default=None
+            By condition, options for matplotlib's ``Axes.bar``.
 
         Returns
         -------
@@ -88,8 +90,9 @@ class DeadAtomsDisplay(SavedDisplay):
         spread = 100 * table["spread"] / table["n_components"] if "spread" in table else None
         low, high = (None, None) if spread is None else (percent - spread, percent + spread)
         self.bars_ = grouped_bars(
-            ax, table["model"].tolist(), conditions.tolist(), percent, low=low, high=high
-        )
+            ax, table["model"].tolist(), conditions.tolist(), percent, low=low, high=high,
+            styles=styles,
+        )  # fmt: skip
         for condition, container in self.bars_.items():
             counts = table["n_dead"][conditions == condition]
             tops = (percent if high is None else high)[conditions == condition]
@@ -98,7 +101,7 @@ class DeadAtomsDisplay(SavedDisplay):
                             textcoords="offset points", ha="center", fontsize="small")  # fmt: skip
         ax.set_ylabel("Dead atoms in % (numbers: atoms)")
         ax.set_ylim(0.0, 1.1 * max(1.0, np.nanmax(percent if high is None else high)))
-        note = interval_note(False, 1.0, spread is not None).replace("band", "whiskers")
+        note = interval_note(False, 1.0, spread is not None, spread_as="whiskers")
         legend_beside(ax, note)
         self._drawn_on(ax, next(iter(self.bars_.values()))[0])
         return self

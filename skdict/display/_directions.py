@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skdict.display._saving import SavedDisplay, listed, vector
-from skdict.display._style import COLORS, CURVE, check_panels, legend, new_panels
+from skdict.display._style import COLORS, CURVE, check_panels, legend, new_panels, wrapped
 from skdict.metrics import direction_separation
 
 
@@ -124,19 +124,19 @@ class DirectionHistogramDisplay(SavedDisplay):
         axes = check_panels(axes, size)
         width = edges[-1] - edges[0]
         for i, ax in enumerate(axes):
-            # The rows of the label filled, the others an outline: told apart without colour.
-            ax.stairs(_shares(inside[i]), edges, fill=True, color=COLORS[1], alpha=0.55,
-                      label=f"this label (n = {inside[i].sum():.0f})", gid=CURVE)  # fmt: skip
-            ax.stairs(_shares(outside[i]), edges, color=COLORS[0], linewidth=1.6,
-                      label=f"all others (n = {outside[i].sum():.0f})", gid=CURVE)  # fmt: skip
-            ax.set_title(self._title(i, labels), fontsize="medium")
             used = np.flatnonzero(inside[i] + outside[i])
-            if used.size:
-                margin = 0.03 * width
-                ax.set_xlim(edges[used[0]] - margin, edges[used[-1] + 1] + margin)
+            first, last = (used[0], used[-1] + 1) if used.size else (0, edges.size - 1)
+            bins, ends = slice(first, last), edges[first : last + 1]
+            # The rows of the label filled, the others an outline: told apart without colour.
+            ax.stairs(_shares(inside[i])[bins], ends, fill=True, color=COLORS[1], alpha=0.55,
+                      label=f"this label, n = {inside[i].sum():.0f}", gid=CURVE)  # fmt: skip
+            ax.stairs(_shares(outside[i])[bins], ends, color=COLORS[0], linewidth=1.6,
+                      label=f"others, n = {outside[i].sum():.0f}", gid=CURVE)  # fmt: skip
+            ax.set_title(self._title(i, labels), fontsize="medium")
+            ax.set_xlim(ends[0] - 0.03 * width, ends[-1] + 0.03 * width)
             ax.set_xlabel("Cosine with the direction")
             # Room for the legend above the bars.
-            ax.set_ylim(0.0, 1.35 * max(_shares(inside[i]).max(), _shares(outside[i]).max(), 1e-9))
+            ax.set_ylim(0.0, 1.55 * max(_shares(inside[i]).max(), _shares(outside[i]).max(), 1e-9))
             legend(ax, loc="upper right")
         axes[0].set_ylabel("Share of rows")
         self.axes_ = list(axes)
@@ -149,7 +149,9 @@ class DirectionHistogramDisplay(SavedDisplay):
             parts.append(f"AUC {vector('auc', self.auc, len(labels))[i]:.3f}")
         if self.effect_size is not None:
             parts.append(f"d = {vector('effect_size', self.effect_size, len(labels))[i]:.2f}")
-        return f"{labels[i]}\n{', '.join(parts)}" if parts else str(labels[i])
+        # The source data have every label in full.
+        label = wrapped(labels[i], 30, max_lines=2)
+        return f"{label}\n{', '.join(parts)}" if parts else label
 
     def _tables(self):
         """Labels, edges and both histograms, checked against each other."""
@@ -184,12 +186,16 @@ class DirectionHistogramDisplay(SavedDisplay):
 
     def _description(self) -> str:
         labels = self._tables()[0]
-        return (
+        text = (
             f"The figure shows histograms of the cosine between {labels.size} feature direction(s) "
             f"and the rows of the label of each ({listed(labels.tolist())}), beside those of all "
-            "other rows, each divided by its number of rows. AUC is the area under the ROC curve "
-            "of the cosine, d is Cohen's effect size with the pooled standard deviation."
+            "other rows, each divided by its number of rows."
         )
+        if self.auc is not None:
+            text += " AUC is the area under the ROC curve of the cosine."
+        if self.effect_size is not None:
+            text += " d is Cohen's effect size with the pooled standard deviation."
+        return text
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from skdict.display._saving import SavedDisplay, interval_columns, listed, vector, whiskers_sentence
-from skdict.display._style import GREY, grouped_bars, interval_note, legend_beside, new_axes
+from skdict.display._saving import SavedDisplay, listed, vector, whisker_columns, whiskers_sentence
+from skdict.display._style import (
+    GREY,
+    grouped_bars,
+    interval_note,
+    legend_beside,
+    new_axes,
+    whisker_limits,
+)
 
 
 class ProbeAccuracyDisplay(SavedDisplay):
@@ -23,6 +30,9 @@ class ProbeAccuracyDisplay(SavedDisplay):
         Height of the bars.
     low, high : array-like of float, shape (n_rows,), default=None
         Limits of the intervals by resampled units, drawn as whiskers.
+    spread : array-like of float, shape (n_rows,), default=None
+        Half length of whiskers where there are no intervals, for example the standard deviation
+        over seeds. It is no interval and is not called one.
     chance : array-like of float, shape (n_rows,), default=None
         Accuracy of a guess, the same for all rows of a task; a dashed line across its bars.
     confidence_level : float, default=0.95
@@ -57,24 +67,29 @@ class ProbeAccuracyDisplay(SavedDisplay):
     """
 
     def __init__(self, task, representation, balanced_accuracy, *, low=None, high=None,
-                 chance=None, confidence_level=0.95, name=None, settings=None):  # fmt: skip
+                 spread=None, chance=None, confidence_level=0.95, name=None,
+                 settings=None):  # fmt: skip
         self.task = task
         self.representation = representation
         self.balanced_accuracy = balanced_accuracy
         self.low = low
         self.high = high
+        self.spread = spread
         self.chance = chance
         self.confidence_level = confidence_level
         self.name = name
         self.settings = settings
 
-    def plot(self, ax=None):
+    def plot(self, ax=None, *, styles=None):
         """Draw the bars, their whiskers, and the chance level of each task.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on; ``None`` makes a figure.
+        styles : dict of dict, default=None
+            By representation, options for matplotlib's ``Axes.bar``: bars that belong together
+            in one colour, say.
 
         Returns
         -------
@@ -83,10 +98,11 @@ class ProbeAccuracyDisplay(SavedDisplay):
         """
         ax = new_axes(ax)
         table = self._columns()
-        tasks = table["task"].tolist()
+        tasks, accuracy = table["task"].tolist(), table["balanced_accuracy"]
+        low, high = whisker_limits(table, accuracy)
         self.bars_ = grouped_bars(
-            ax, tasks, table["representation"].tolist(), table["balanced_accuracy"],
-            low=table.get("low"), high=table.get("high"),
+            ax, tasks, table["representation"].tolist(), accuracy, low=low, high=high,
+            styles=styles,
         )  # fmt: skip
         if "chance" in table:
             names = list(dict.fromkeys(tasks))
@@ -96,7 +112,9 @@ class ProbeAccuracyDisplay(SavedDisplay):
                       linewidth=1.2, label="chance", zorder=4)  # fmt: skip
         ax.set_ylabel("Balanced accuracy")
         ax.set_ylim(0.0, None)
-        note = interval_note("low" in table, self.confidence_level)
+        note = interval_note(
+            "low" in table, self.confidence_level, "spread" in table, spread_as="whiskers"
+        )
         legend_beside(ax, note)
         ax.axhline(0.0, color=GREY, linewidth=0.8)
         self._drawn_on(ax, next(iter(self.bars_.values()))[0])
@@ -111,7 +129,7 @@ class ProbeAccuracyDisplay(SavedDisplay):
             "task": vector("task", self.task, size, dtype=str),
             "representation": vector("representation", self.representation, size, dtype=str),
             "balanced_accuracy": accuracy,
-        } | interval_columns(self.low, self.high, size)
+        } | whisker_columns(self.low, self.high, self.spread, size)
         pairs = list(zip(columns["task"].tolist(), columns["representation"].tolist(), strict=True))
         if len(set(pairs)) < size:
             double = next(pair for pair in pairs if pairs.count(pair) > 1)
@@ -130,8 +148,8 @@ class ProbeAccuracyDisplay(SavedDisplay):
             f"{listed(dict.fromkeys(table['representation'].tolist()))}, for the task(s) "
             f"{listed(dict.fromkeys(table['task'].tolist()))}."
         )
-        if "low" in table:
-            text += whiskers_sentence(self.confidence_level)
+        if "low" in table or "spread" in table:
+            text += whiskers_sentence(self.confidence_level, has_spread="spread" in table)
         if "chance" in table:
             text += " Dashed lines are the accuracy of a guess."
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import sklearn
 
 from skdict._validation import import_optional
 from skdict.display._files import check_writable, write_together
+from skdict.display._legend import draw_shared_legend
+from skdict.display._style import fit_names
 
 SUFFIXES = (".svg", ".pdf")
 _DRAWN = "_skdict_displays"
 
 
 class SavedDisplay:
-    """Mixin of the displays: ``source_data``, ``methods`` and ``save``.
+    """Mixin of the displays: ``source_data``, ``methods``, ``share_legend`` and ``save``.
 
     A display provides ``_columns()``, the numbers that it draws as columns of equal length, and
     ``_description()``, what they are in words; and it calls ``_drawn_on`` at the end of ``plot``.
@@ -58,6 +61,23 @@ class SavedDisplay:
             computed elsewhere the ``settings`` given to the display are all it can tell.
         """
         return " ".join([*self._sentences(), _versions()])
+
+    def share_legend(self):
+        """Draw one legend below the figure in place of those of its panels.
+
+        For several panels with the same curves or bars. Each name comes once, with the look it
+        has in the first panel that shows it; remarks on bands and whiskers come along. A display
+        that was not drawn yet is drawn. Call it when all panels are drawn.
+
+        Returns
+        -------
+        SavedDisplay
+            This display.
+        """
+        if not hasattr(self, "figure_"):
+            self.plot()
+        draw_shared_legend(_root(self.figure_))
+        return self
 
     def save(self, path):
         """Write the figure, its source data and a paragraph about the methods.
@@ -105,6 +125,8 @@ class SavedDisplay:
     def _drawn_on(self, ax, artist) -> None:
         """Keep the axes, and note on the figure that `artist` shows this display."""
         self.ax_, self.figure_ = ax, ax.figure
+        for panel in getattr(self, "axes_", [ax]):
+            fit_names(panel)
         root = _root(ax.figure)
         if not hasattr(root, _DRAWN):
             setattr(root, _DRAWN, [])
@@ -112,8 +134,12 @@ class SavedDisplay:
 
     def _sentences(self) -> list[str]:
         """Description and settings, a sentence each."""
-        sentences = [self._description() if self.name is None else
-                     f"{self.name}: {self._description()}"]  # fmt: skip
+        name = [] if self.name is None else [self.name]
+        return [_named(name, self._description()), *self._settings_sentence()]
+
+    def _settings_sentence(self) -> list[str]:
+        """The settings as a sentence, or nothing."""
+        sentences = []
         if self.settings:
             listed = "; ".join(f"{key} = {_word(value)}" for key, value in self.settings.items())
             sentences.append(f"Settings: {listed}.")
@@ -148,8 +174,23 @@ def interval_columns(low, high, size: int) -> dict:
     return {"low": vector("low", low, size), "high": vector("high", high, size)}
 
 
-def whiskers_sentence(confidence_level: float) -> str:
+def whisker_columns(low, high, spread, size: int) -> dict:
+    """Return what whiskers show as columns: the limits of intervals or a spread, or nothing."""
+    columns = interval_columns(low, high, size)
+    if spread is None:
+        return columns
+    if columns:
+        raise ValueError(
+            "low and high are an interval and spread is none: whiskers show one of them, give "
+            "either the limits or spread"
+        )
+    return {"spread": vector("spread", spread, size)}
+
+
+def whiskers_sentence(confidence_level: float, *, has_spread: bool = False) -> str:
     """Say what whiskers are, to be added to a description."""
+    if has_spread:
+        return " The whiskers are the value ± its spread, which is no interval."
     return f" The whiskers are {100 * confidence_level:.4g}% intervals of resampled units."
 
 
@@ -200,7 +241,18 @@ def _graphics(root, path: Path) -> bytes:
     buffer = io.BytesIO()
     with matplotlib.rc_context(style):
         root.savefig(buffer, format=kind, metadata=date, bbox_inches="tight")
-    return buffer.getvalue()
+    graphics = buffer.getvalue()
+    return _smaller(graphics) if kind == "svg" else graphics
+
+
+def _smaller(graphics: bytes) -> bytes:
+    """Leave out the indents of an SVG, and decimals of the places of letters.
+
+    All text is outlines, so that no blank of it stands at the start of a line. Letters are placed
+    in hundredths of the font's size.
+    """
+    graphics = re.sub(rb"\n +", b"\n", graphics)
+    return re.sub(rb'(transform="translate\(\d+\.\d\d)\d+ 0\)"/>', rb'\1 0)"/>', graphics)
 
 
 def _csv(displays, root) -> bytes:
@@ -235,5 +287,18 @@ def _cells(values: np.ndarray) -> list[str]:
 
 
 def _text(displays) -> bytes:
-    sentences = dict.fromkeys(" ".join(display._sentences()) for display in displays)
-    return ("\n\n".join([*sentences, _versions()]) + "\n").encode("utf-8")
+    """Paragraphs of all displays; what is the same for several is said once, with their names."""
+    names: dict[tuple, list] = {}
+    for display in displays:
+        said = (display._description(), *display._settings_sentence())
+        names.setdefault((display.name is None, *said), []).append(display.name)
+    paragraphs = [
+        " ".join([_named([] if nameless else dict.fromkeys(group), description), *settings])
+        for (nameless, description, *settings), group in names.items()
+    ]
+    return ("\n\n".join([*paragraphs, _versions()]) + "\n").encode("utf-8")
+
+
+def _named(names, description: str) -> str:
+    """Description after the names that it belongs to."""
+    return f"{'; '.join(map(str, names))}: {description}" if names else description

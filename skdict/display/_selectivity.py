@@ -6,7 +6,7 @@ import numpy as np
 
 from skdict.display._pipelines import split_pipeline
 from skdict.display._saving import SavedDisplay, vector
-from skdict.display._style import CURVE, legend, new_axes, next_style
+from skdict.display._style import CURVE, legend, new_axes, next_style, whole_ticks
 from skdict.metrics import best_features, held_out_selectivity, selectivity_null
 
 
@@ -77,7 +77,7 @@ class SelectivityDisplay(SavedDisplay):
     @classmethod
     def from_estimator(
         cls, estimator, X, y, *, X_test=None, y_test=None, labels=None, kind="average",
-        n_permutations=0, strata=None, random_state=None, name=None, ax=None, plot=True,
+        n_permutations=0, units=None, strata=None, random_state=None, name=None, ax=None, plot=True,
         **kwargs,
     ):  # fmt: skip
         """Compute the curve from a fitted transformer and draw it.
@@ -100,6 +100,9 @@ class SelectivityDisplay(SavedDisplay):
             Selectivity against all other rows, or against the strongest other label.
         n_permutations : int, default=0
             Label permutations behind the null curve; 0 draws none.
+        units : array-like of shape (n_samples,), default=None
+            Independent unit of each row, for example the physical well: its rows keep one label
+            when labels are permuted. ``None`` makes every row a unit.
         strata : array-like of shape (n_samples,), default=None
             Permute labels within these groups only, for example plates.
         random_state : int, RandomState instance or None, default=None
@@ -126,6 +129,7 @@ class SelectivityDisplay(SavedDisplay):
             labels=labels,
             kind=kind,
             n_permutations=n_permutations,
+            units=units,
             strata=strata,
             random_state=random_state,
             name=type(split_pipeline(estimator)[1]).__name__ if name is None else name,
@@ -137,7 +141,7 @@ class SelectivityDisplay(SavedDisplay):
     @classmethod
     def from_codes(
         cls, codes, y, *, codes_test=None, y_test=None, labels=None, kind="average",
-        n_permutations=0, strata=None, random_state=None, name=None, ax=None, plot=True,
+        n_permutations=0, units=None, strata=None, random_state=None, name=None, ax=None, plot=True,
         **kwargs,
     ):  # fmt: skip
         """Compute the curve from codes and draw it.
@@ -152,7 +156,7 @@ class SelectivityDisplay(SavedDisplay):
             Codes of held-out rows. ``None`` draws no held-out curve.
         y_test : array-like of shape (n_test,), default=None
             Their labels; a label that is not among them has no held-out value (NaN).
-        labels, kind, n_permutations, strata, random_state, name, ax, plot, **kwargs
+        labels, kind, n_permutations, units, strata, random_state, name, ax, plot, **kwargs
             As in :meth:`from_estimator`.
 
         Returns
@@ -173,9 +177,10 @@ class SelectivityDisplay(SavedDisplay):
             held_out = _held_out_scores(codes, y, codes_test, y_test, kind, best.labels)
         if n_permutations:
             settings |= {"n_permutations": n_permutations,
-                         "permuted": "all rows" if strata is None else "within strata"}  # fmt: skip
+                         "permuted": ("rows" if units is None else "units")
+                         + ("" if strata is None else " within strata")}  # fmt: skip
             null = selectivity_null(
-                codes, y, strata=strata, n_permutations=n_permutations, kind=kind,
+                codes, y, units=units, strata=strata, n_permutations=n_permutations, kind=kind,
                 labels=labels, random_state=random_state,
             ).expected_maximum  # fmt: skip
         display = cls(
@@ -221,6 +226,7 @@ class SelectivityDisplay(SavedDisplay):
              "label": _join(name, "labels permuted"), **(null_kwargs or {})},
         )  # fmt: skip
         ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=0)
+        whole_ticks(ax)
         ax.set(
             xlabel="Labels, sorted by each curve's own values",
             ylabel=f"Best {self.kind} selectivity per label",
@@ -252,7 +258,10 @@ class SelectivityDisplay(SavedDisplay):
             "largest over all components, chosen and measured on the same rows."
         )
         if self.held_out is not None:
-            text += " The held-out values are those of the same components on other rows."
+            text += (
+                " The held-out values are measured on rows that had no part in the choice of the "
+                "component."
+            )
         if self.null is not None:
             text += " The null is the expected best of all components when labels are permuted."
         return text

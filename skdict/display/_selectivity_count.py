@@ -141,8 +141,9 @@ class SelectivityCountDisplay(SavedDisplay):
         fresh = not any(line.get_gid() == CURVE for line in ax.lines)
         color, marker = next_style(ax)
         name = self.name if name is None else name
-        style = {"color": color, "marker": marker, "markevery": 0.1, "markersize": 4,
-                 "linewidth": 1.6, "label": name}  # fmt: skip
+        some = (table["n_features"] > 0).any()  # without any, matplotlib cannot place markers
+        style = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.6,
+                 "markevery": 0.1 if some else None, "label": name}  # fmt: skip
         x = table["threshold"][order]
         (self.line_,) = ax.plot(x, _above_zero(table["n_features"][order]), **{**style, **kwargs})
         self.line_.set_gid(CURVE)
@@ -156,6 +157,8 @@ class SelectivityCountDisplay(SavedDisplay):
         if fresh:
             for mark in marks:
                 ax.axvline(mark, color="0.6", linestyle=":", linewidth=0.9, zorder=0)
+        if fresh and not some:
+            ax.set_ylim(0.9, 10)  # nothing to scale the axis by
         ax.set_yscale("log")
         ax.set(xlabel=f"Threshold of the {self.kind} selectivity",
                ylabel="Components above it for a label")  # fmt: skip

@@ -9,7 +9,14 @@ import numpy as np
 from skdict._validation import check_same_length
 from skdict.display._pipelines import split_pipeline
 from skdict.display._saving import SavedDisplay, vector
-from skdict.display._style import CURVE, interval_note, legend, new_axes, next_style
+from skdict.display._style import (
+    CURVE,
+    interval_note,
+    legend,
+    new_axes,
+    next_style,
+    whole_ticks,
+)
 from skdict.metrics import activation_frequency, reconstruction_cosine
 
 
@@ -180,6 +187,7 @@ class SparsityReconstructionDisplay(SavedDisplay):
                 n_nonzero[order], cosine[order] - spread, cosine[order] + spread,
                 color=self.line_.get_color(), alpha=0.2, linewidth=0,
             )  # fmt: skip
+        whole_ticks(ax)
         ax.set(
             xlabel="Non-zero coefficients per row (mean)",
             ylabel="Cosine of row and reconstruction (mean)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 from skdict._validation import import_optional
@@ -46,6 +48,26 @@ def check_panels(axes, n_panels: int) -> list:
     return axes
 
 
+def fit_names(ax) -> None:
+    """Break the names of the axes into lines that are no longer than small axes are."""
+    for name, length in ((ax.xaxis.label, ax.bbox.width), (ax.yaxis.label, ax.bbox.height)):
+        letter = 0.52 * name.get_size() / 72.0  # inches, in the mean
+        width = max(8, int(length / ax.figure.dpi / letter))
+        n_lines = wrapped(name.get_text(), width).count("\n")
+        # Lines of equal length, so that no word is left alone.
+        while wrapped(name.get_text(), width - 1).count("\n") == n_lines and width > 8:
+            width -= 1
+        if n_lines:
+            name.set_text(wrapped(name.get_text(), width))
+
+
+def whole_ticks(ax) -> None:
+    """Number a linear horizontal axis with whole numbers: what is counted has no halves."""
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, import_optional("matplotlib.ticker", extra="plot").MaxNLocator):
+        locator.set_params(integer=True)
+
+
 def next_style(ax) -> tuple[str, str]:
     """Return colour and marker for the next curve of these axes."""
     drawn = sum(artist.get_gid() == CURVE for artist in (*ax.lines, *ax.patches))
@@ -69,14 +91,31 @@ def legend_beside(ax, note: str = "") -> None:
     legend(ax, note.replace(", ", ",\n"), loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
-def interval_note(has_interval: bool, confidence_level: float, has_spread: bool = False) -> str:
+def interval_note(
+    has_interval: bool, confidence_level: float, has_spread: bool = False, *, spread_as="band"
+) -> str:
     """Say what whiskers and bands stand for."""
     notes = []
     if has_interval:
         notes.append(f"whiskers: {100 * confidence_level:.4g}% interval, units resampled")
     if has_spread:
-        notes.append("band: ± spread")
+        notes.append(f"{spread_as}: ± spread")
     return "; ".join(notes)
+
+
+def whisker_limits(table, values):
+    """Return the ends of whiskers around `values`: intervals, a spread, or None twice."""
+    if "spread" in table:
+        return values - table["spread"], values + table["spread"]
+    return table.get("low"), table.get("high")
+
+
+def wrapped(text: str, width: int, max_lines: int | None = None) -> str:
+    """Return `text` broken between words; what does not fit into the lines ends in dots."""
+    return textwrap.fill(
+        str(text), width, break_long_words=max_lines is not None, max_lines=max_lines,
+        placeholder=" …",
+    )  # fmt: skip
 
 
 def draw_whiskers(ax, x, y, low, high, color) -> None:
@@ -88,12 +127,18 @@ def draw_whiskers(ax, x, y, low, high, color) -> None:
     ax.errorbar(x, y, yerr=lengths, fmt="none", ecolor=color, elinewidth=1.2, capsize=3, zorder=3)
 
 
-def grouped_bars(ax, groups, members, values, *, low=None, high=None):
+def grouped_bars(ax, groups, members, values, *, low=None, high=None, styles=None):
     """Draw one bar per (group, member) beside each other and return {member: container}.
 
     `groups`, `members` and `values` are columns of one table; order is that of appearance.
-    A missing pair leaves a gap.
+    A missing pair leaves a gap. `styles` has options of ``Axes.bar`` for some members.
     """
+    unknown = sorted(set(styles or {}) - set(members))
+    if unknown:
+        raise ValueError(
+            f"styles names {', '.join(map(repr, unknown))}, but there are only bars of "
+            f"{', '.join(map(repr, dict.fromkeys(members)))}"
+        )
     group_names, member_names = list(dict.fromkeys(groups)), list(dict.fromkeys(members))
     width = 0.8 / len(member_names)
     position = {name: i for i, name in enumerate(group_names)}
@@ -102,14 +147,17 @@ def grouped_bars(ax, groups, members, values, *, low=None, high=None):
         rows = np.flatnonzero([name == member for name in members])
         x = np.array([position[groups[row]] for row in rows], dtype=float)
         x += (i - (len(member_names) - 1) / 2) * width
-        bars[member] = ax.bar(
-            x, values[rows], 0.92 * width, color=COLORS[i % len(COLORS)], label=str(member),
-            hatch=HATCHES[i % len(HATCHES)], edgecolor="white", linewidth=0, gid=CURVE,
-        )  # fmt: skip
+        style = {"color": COLORS[i % len(COLORS)], "hatch": HATCHES[i % len(HATCHES)],
+                 "edgecolor": "white", "linewidth": 0, "label": str(member)}  # fmt: skip
+        style |= (styles or {}).get(member, {})
+        bars[member] = ax.bar(x, values[rows], 0.92 * width, gid=CURVE, **style)
         if low is not None:
             draw_whiskers(ax, x, values[rows], low[rows], high[rows], "black")
-    ax.set_xticks(range(len(group_names)), [str(name) for name in group_names])
-    if max((len(str(name)) for name in group_names), default=0) * len(group_names) > 60:
+    texts = [wrapped(name, 16) for name in group_names]
+    ax.set_xticks(range(len(group_names)), texts)
+    longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
+    # Letters that the axes have room for, at their width without a legend beside them.
+    if longest * len(group_names) > 11 * ax.figure.get_figwidth():
         ax.tick_params(axis="x", rotation=30)
         for tick in ax.get_xticklabels():
             tick.set_ha("right")

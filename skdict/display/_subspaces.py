@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skdict.display._saving import SavedDisplay, interval_columns, listed, vector, whiskers_sentence
+from skdict.display._saving import SavedDisplay, listed, vector, whisker_columns, whiskers_sentence
 from skdict.display._style import (
     CURVE,
     GREY,
@@ -13,6 +13,7 @@ from skdict.display._style import (
     legend_beside,
     new_axes,
     next_style,
+    whisker_limits,
 )
 
 
@@ -32,6 +33,9 @@ class SubspaceProbeDisplay(SavedDisplay):
         Layer of the model, in order of appearance; ``None`` is a single one.
     low, high : array-like of float, shape (n_rows,), default=None
         Limits of the intervals by resampled units, drawn as whiskers.
+    spread : array-like of float, shape (n_rows,), default=None
+        Half length of whiskers where there are no intervals, for example the standard deviation
+        over seeds. It is no interval and is not called one.
     confidence_level : float, default=0.95
         Level of the intervals, for the legend.
     name : str, default=None
@@ -62,12 +66,13 @@ class SubspaceProbeDisplay(SavedDisplay):
     """
 
     def __init__(self, subspace, relative_accuracy, *, layer=None, low=None, high=None,
-                 confidence_level=0.95, name=None, settings=None):  # fmt: skip
+                 spread=None, confidence_level=0.95, name=None, settings=None):  # fmt: skip
         self.subspace = subspace
         self.relative_accuracy = relative_accuracy
         self.layer = layer
         self.low = low
         self.high = high
+        self.spread = spread
         self.confidence_level = confidence_level
         self.name = name
         self.settings = settings
@@ -107,7 +112,10 @@ class SubspaceProbeDisplay(SavedDisplay):
             ax.set_xticks(range(len(layers)), layers)
             ax.set_xlabel("Layer")
         ax.set_ylabel("Balanced accuracy relative to the whole")
-        legend_beside(ax, interval_note("low" in table, self.confidence_level))
+        note = interval_note(
+            "low" in table, self.confidence_level, "spread" in table, spread_as="whiskers"
+        )
+        legend_beside(ax, note)
         self._drawn_on(ax, next(iter(self.lines_.values())))
         return self
 
@@ -121,9 +129,9 @@ class SubspaceProbeDisplay(SavedDisplay):
             linewidth=1.6, linestyle="-" if joined else "none", label=part if joined else None,
             gid=CURVE,
         )  # fmt: skip
-        if "low" in table:
-            y, low, high = (table[key][rows] for key in ("relative_accuracy", "low", "high"))
-            draw_whiskers(ax, x, y, low, high, color)
+        low, high = whisker_limits(table, table["relative_accuracy"])
+        if low is not None:
+            draw_whiskers(ax, x, table["relative_accuracy"][rows], low[rows], high[rows], color)
         return line
 
     def _columns(self) -> dict:
@@ -134,7 +142,7 @@ class SubspaceProbeDisplay(SavedDisplay):
         if self.layer is not None:
             columns["layer"] = vector("layer", self.layer, accuracy.size, dtype=str)
         columns["relative_accuracy"] = accuracy
-        return columns | interval_columns(self.low, self.high, accuracy.size)
+        return columns | whisker_columns(self.low, self.high, self.spread, accuracy.size)
 
     def _description(self) -> str:
         table = self._columns()
@@ -145,6 +153,6 @@ class SubspaceProbeDisplay(SavedDisplay):
         )
         if "layer" in table:
             text += f" Layers: {listed(dict.fromkeys(table['layer'].tolist()))}."
-        if "low" in table:
-            text += whiskers_sentence(self.confidence_level)
+        if "low" in table or "spread" in table:
+            text += whiskers_sentence(self.confidence_level, has_spread="spread" in table)
         return text

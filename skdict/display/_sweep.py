@@ -15,7 +15,11 @@ from skdict.display._style import (
     legend,
     new_axes,
     next_style,
+    whole_ticks,
 )
+
+# More values than these stand too close for a tick each.
+N_TICKS = 8
 
 
 class SweepDisplay(SavedDisplay):
@@ -71,6 +75,8 @@ class SweepDisplay(SavedDisplay):
 
     # What columns of the source data are called where the display knows better.
     _renamed: ClassVar[dict[str, str]] = {}
+    # Whether the values are counted things.
+    _counts: ClassVar[bool] = False
 
     def __init__(self, value, score, *, low=None, high=None, spread=None, reference=None,
                  reference_name="reference", value_name="Value", score_name="Score", log=False,
@@ -125,11 +131,24 @@ class SweepDisplay(SavedDisplay):
             )
         self.reference_line_ = self._plot_reference(ax)
         if self.log:
-            ax.set_xscale("log")
+            self._scale(ax, x)
+        elif self._counts:
+            whole_ticks(ax)
         ax.set(xlabel=self.value_name, ylabel=self.score_name)
         legend(ax, interval_note("low" in table, self.confidence_level, "spread" in table))
         self._drawn_on(ax, self.line_)
         return self
+
+    @staticmethod
+    def _scale(ax, x):
+        """Make the axis logarithmic; few values, of whatever curve, are its ticks."""
+        ticks = np.unique(np.concatenate([
+            *(line.get_xdata() for line in ax.lines if line.get_gid() == CURVE), x
+        ]))  # fmt: skip
+        ax.set_xscale("log")
+        if ticks.size <= N_TICKS:
+            ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+            ax.minorticks_off()
 
     def _plot_reference(self, ax):
         """Draw the reference once, however many curves share it."""
@@ -182,6 +201,8 @@ class LearningRateDisplay(SweepDisplay):
         Limits of an interval around each score.
     spread : array-like of float, shape (n_points,), default=None
         Half width of a band around the curve, for example the standard deviation over seeds.
+    value_name : str, default="Learning rate"
+        Name of the horizontal axis, for rates as multiples of another say.
     score_name : str, default="Cosine of row and reconstruction (mean)"
         Name of the vertical axis.
     confidence_level : float, default=0.95
@@ -218,10 +239,11 @@ class LearningRateDisplay(SweepDisplay):
     _renamed: ClassVar[dict[str, str]] = {"value": "learning_rate"}
 
     def __init__(self, learning_rate, score, *, low=None, high=None, spread=None,
+                 value_name="Learning rate",
                  score_name="Cosine of row and reconstruction (mean)", confidence_level=0.95,
                  name=None, settings=None):  # fmt: skip
         super().__init__(
-            learning_rate, score, low=low, high=high, spread=spread, value_name="Learning rate",
+            learning_rate, score, low=low, high=high, spread=spread, value_name=value_name,
             score_name=score_name, log=True, confidence_level=confidence_level, name=name,
             settings=settings,
         )  # fmt: skip
@@ -242,6 +264,8 @@ class ProbeSparsityDisplay(SweepDisplay):
         Half width of a band around the curve, for example the standard deviation over seeds.
     raw : float, default=None
         Accuracy of the probe on the embeddings themselves, drawn as a horizontal line.
+    raw_name : str, default="raw embeddings"
+        What they are, for the legend.
     confidence_level : float, default=0.95
         Level of the intervals, for the legend.
     name : str, default=None
@@ -278,12 +302,14 @@ class ProbeSparsityDisplay(SweepDisplay):
     _renamed: ClassVar[dict[str, str]] = {
         "value": "n_nonzero", "score": "balanced_accuracy", "reference": "raw",
     }  # fmt: skip
+    _counts: ClassVar[bool] = True
 
     def __init__(self, n_nonzero, balanced_accuracy, *, low=None, high=None, spread=None,
-                 raw=None, confidence_level=0.95, name=None, settings=None):  # fmt: skip
+                 raw=None, raw_name="raw embeddings", confidence_level=0.95, name=None,
+                 settings=None):  # fmt: skip
         super().__init__(
             n_nonzero, balanced_accuracy, low=low, high=high, spread=spread, reference=raw,
-            reference_name="raw embeddings", value_name="Non-zero coefficients per row (mean)",
+            reference_name=raw_name, value_name="Non-zero coefficients per row (mean)",
             score_name="Balanced accuracy", confidence_level=confidence_level, name=name,
             settings=settings,
         )  # fmt: skip

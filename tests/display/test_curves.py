@@ -59,6 +59,22 @@ def test_reference_is_drawn_once_for_all_curves():
     assert other.reference_line_ is not first.reference_line_
 
 
+def test_raw_embeddings_have_the_name_given():
+    shown = ProbeSparsityDisplay([1, 2], [0.2, 0.3], raw=0.5, raw_name="profiles", name="m").plot()
+    assert sorted(legend_texts(shown.ax_)) == ["m", "profiles"]
+    assert "The dashed line is profiles at 0.5." in shown.methods()
+
+
+def test_few_values_on_a_logarithmic_axis_are_its_ticks():
+    first = LearningRateDisplay([0.3, 1], [0.5, 0.6], value_name="Rate / default").plot()
+    LearningRateDisplay([1, 3], [0.5, 0.6], value_name="Rate / default").plot(first.ax_)
+    labels = [tick.get_text() for tick in first.ax_.get_xticklabels()]
+    assert labels == ["0.3", "1", "3"]
+    assert first.ax_.get_xlabel() == "Rate / default"
+    many = LearningRateDisplay(np.geomspace(1e-5, 1, 30), np.ones(30)).plot()
+    assert len(many.ax_.get_xticks()) < 30
+
+
 def test_curves_on_one_axes_differ():
     first = SweepDisplay([1], [1], name="a").plot()
     second = SweepDisplay([1], [2], name="b").plot(first.ax_)
@@ -125,3 +141,11 @@ def test_subspaces_of_one_layer():
     shown = SubspaceProbeDisplay(["row", "null"], [0.5, 0.9], low=[0.4, 0.8], high=[0.6, 1]).plot()
     assert [tick.get_text() for tick in shown.ax_.get_xticklabels()] == ["row", "null"]
     assert np.allclose(whisker_ends(shown.ax_), [[0.4, 0.6], [0.8, 1.0]])
+    spread = SubspaceProbeDisplay(["row", "null"], [0.5, 0.9], spread=[0.1, 0.05]).plot()
+    assert np.allclose(whisker_ends(spread.ax_), [[0.4, 0.6], [0.85, 0.95]])
+    assert "no interval" in spread.methods()
+
+
+def test_counts_that_are_all_zero_can_be_saved(tmp_path):
+    display = SelectivityCountDisplay([0.2, 0.5], [0, 0])
+    assert display.save(tmp_path / "zero.svg").exists()

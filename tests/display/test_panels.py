@@ -32,6 +32,19 @@ def test_probe_bars_differ_without_colour():
     assert len({bars[0].get_hatch() for bars in shown.bars_.values()}) == 3
 
 
+def test_probe_bars_show_a_spread_that_is_no_interval():
+    shown = ProbeAccuracyDisplay(["t", "t"], ["a", "b"], [0.5, 0.3], spread=[0.1, 0.05]).plot()
+    ends = [s[:, 1].tolist() for c in shown.ax_.collections for s in c.get_segments()]
+    assert np.allclose(ends, [[0.4, 0.6], [0.25, 0.35]])
+    assert shown.ax_.get_legend().get_title().get_text() == "whiskers: ± spread"
+    assert "its spread, which is no interval" in shown.methods()
+    assert shown.source_data()["spread"].tolist() == [0.1, 0.05]
+    with pytest.raises(ValueError, match="whiskers show one of them"):
+        ProbeAccuracyDisplay(
+            ["t"], ["a"], [0.5], low=[0.4], high=[0.6], spread=[0.1]
+        ).source_data()  # fmt: skip
+
+
 def test_a_bar_given_twice_is_refused():
     with pytest.raises(ValueError, match=r"\('t', 'raw'\) more than once; average folds"):
         ProbeAccuracyDisplay(["t", "t"], ["raw", "raw"], [0.1, 0.2]).plot()
@@ -64,6 +77,18 @@ def test_direction_histograms_are_shares_of_each_side(rng):
     assert shown.axes_[1].get_title() == title
     columns = shown.source_data()
     assert columns["n_label"].sum() == 80 and columns["n_other"].sum() == 80
+
+
+def test_direction_histograms_draw_the_bins_in_use_and_long_labels_in_two_lines():
+    label = "phosphoinositide dependent kinase inhibitor, and of some others of that family too"
+    counts = [[0, 0, 2, 1, 0, 0]]
+    shown = DirectionHistogramDisplay(counts, counts, np.linspace(-1, 1, 7), labels=[label]).plot()
+    values, edges, _ = shown.ax_.patches[0].get_data()
+    assert np.allclose(values, [2 / 3, 1 / 3]) and np.allclose(edges, [-1 / 3, 0, 1 / 3])
+    lines = shown.ax_.get_title().split("\n")
+    assert len(lines) == 2 and lines[1].endswith("…")
+    assert set(shown.source_data()["label"]) == {label}
+    assert "AUC" not in shown.methods() and "Cohen" not in shown.methods()
 
 
 def test_direction_histograms_must_fit():
@@ -114,6 +139,26 @@ def test_comparison_panels(rng):
     columns = shown.source_data()
     assert columns["label"].size == 12 + 4
     assert columns["mean_active"][12:].tolist() == [100, 10, 100, 10]
+
+
+def test_comparison_draws_the_spread_of_sweeps():
+    sweep = {"mean_active": [10, 5], "mean_score": [0.3, 0.2], "spread": [0.1, 0.05]}
+    plain = {"mean_active": [10], "mean_score": [0.3]}
+    shown = BinarizerComparisonDisplay(
+        [0.1, 0.2, 0.4], [0.1, 0.3, 0.3], binarized_sweep=plain, codes_sweep=sweep
+    ).plot()
+    (band,) = shown.axes_[1].collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(0.15) and heights.max() == pytest.approx(0.4)
+    assert shown.axes_[1].get_legend().get_title().get_text() == "band: ± spread"
+    assert shown.source_data()["spread"][-2:].tolist() == [0.1, 0.05]
+    assert "no interval" in shown.methods()
+
+
+def test_two_labels_always_lie_on_a_line():
+    shown = BinarizerComparisonDisplay([0.5, 0.1], [0.2, 0.1]).plot()
+    assert np.isnan(shown.correlation)
+    assert shown.axes_[-1].get_title(loc="right") == "" and "Pearson" not in shown.methods()
 
 
 def test_comparison_without_sweeps_or_spread():

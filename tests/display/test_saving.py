@@ -109,6 +109,18 @@ def test_all_curves_of_a_figure_are_saved(tmp_path):
     assert all(f"{name}: The figure" in text for name in ["a", "b, or not", "c"])
 
 
+def test_what_several_displays_share_is_said_once(tmp_path):
+    first = SweepDisplay([1], [0.1], name="a", settings={"rows": 5}).plot()
+    for name, rows in (("b", 5), ("c", 6), ("a", 5)):
+        SweepDisplay([1], [0.2], name=name, settings={"rows": rows}).plot(first.ax_)
+    SweepDisplay([1], [0.2], settings={"rows": 5}).plot(first.ax_)
+    first.save(tmp_path / "f.svg")
+    shared, other, nameless, _ = (tmp_path / "f.txt").read_text(encoding="utf-8").split("\n\n")
+    assert shared.startswith("a; b: The figure") and shared.endswith("Settings: rows = 5.")
+    assert other.startswith("c: The figure") and other.endswith("Settings: rows = 6.")
+    assert nameless.startswith("The figure")
+
+
 def test_cleared_and_repeated_drawings_leave_no_rows(tmp_path):
     gone = SweepDisplay([1], [0.1], name="gone").plot()
     ax = gone.ax_

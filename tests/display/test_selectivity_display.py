@@ -108,3 +108,16 @@ def test_selectivity_from_estimator_uses_the_pipeline(rng):
     again = SelectivityDisplay.from_estimator(idle, X, y, plot=False)
     assert np.array_equal(again.best_selectivity, expected)
     assert again.name == "LargestValuesSelector"
+
+
+def test_the_null_permutes_units():
+    """Rows of a unit are alike: the best score by chance is that of few units."""
+    rng = np.random.default_rng(0)
+    unit = np.repeat(np.arange(12), 20)
+    codes, y = (rng.random((12, 50)) < 0.5).astype(float)[unit], np.repeat(["a", "b"], 6)[unit]
+    options = {"n_permutations": 5, "random_state": 0, "plot": False}
+    by_row = SelectivityDisplay.from_codes(codes, y, **options)
+    by_unit = SelectivityDisplay.from_codes(codes, y, units=unit, **options)
+    assert by_unit.null.min() > 2 * by_row.null.max()
+    assert "permuted = units" in by_unit.methods()
+    assert "permuted = rows" in by_row.methods()
