@@ -15,7 +15,7 @@ from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
 from skdict.metrics._null import TIE
 from skdict.metrics._selectivity import check_kind, scores_from_counts
-from skdict.metrics._units import read_units
+from skdict.metrics._unit_counts import count_units
 
 __all__ = ["selectivity_correlation", "selectivity_sweep"]
 
@@ -211,9 +211,12 @@ def selectivity_correlation(
         expected_correlation : float
             Mean of those that are not NaN: what the two share if labels mean nothing.
         p_value : float
-            (1 + number of permutations that reach the correlation) / (1 + n_permutations).
-        min_p_value : float
-            1 / (1 + n_permutations). With few exchangeable units the attainable one is larger.
+            (1 + number of permutations that reach the correlation) / (1 + n_permutations), and
+            never below `smallest_p_value`.
+        smallest_p_value : float
+            Smallest p-value attainable: 1 / (1 + n_permutations), or 1 / (number of distinct
+            assignments of the labels within strata) where that is larger. A lower bound:
+            assignments that only rename labels with as many units give the same correlation.
 
     Raises
     ------
@@ -254,7 +257,7 @@ def selectivity_correlation(
         raise ValueError(
             f"labels must name at least 3 labels to correlate, got {classes[rows].tolist()!r}"
         )
-    gathered = [read_units(pattern, classes, index, units, strata) for pattern in patterns]
+    gathered = [count_units(pattern, classes, index, units, strata) for pattern in patterns]
 
     def best(label):
         return [
@@ -271,6 +274,8 @@ def selectivity_correlation(
     defined = null[~np.isnan(null)]
     # Where a correlation is not defined, the permutation counts as reaching the observed one.
     reached = np.count_nonzero(~(null < correlation - _TIE))
+    distinct = gathered[0].n_distinct(others_matter=True)[0]
+    smallest = float(max(1 / (1 + n_permutations), 1 / distinct))
     return Bunch(
         labels=classes[rows],
         score=score,
@@ -278,8 +283,8 @@ def selectivity_correlation(
         correlation=correlation,
         null_correlations=null,
         expected_correlation=float(defined.mean()) if defined.size else float("nan"),
-        p_value=float((1 + reached) / (1 + n_permutations)),
-        min_p_value=1 / (1 + n_permutations),
+        p_value=max(float((1 + reached) / (1 + n_permutations)), smallest),
+        smallest_p_value=smallest,
     )
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdict._validation import import_optional
+from skdict.display._files import check_writable, write_together
 
 __all__ = [
     "Column", "Html", "Section", "bullets", "cards", "check_output_path", "details", "figure",
@@ -336,25 +335,7 @@ def check_output_path(path) -> Path:
     if not str(path):  # Path("") is the current folder
         raise FileNotFoundError("the output path is empty; name a file, such as report.html")
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"the output path {str(path)!r} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"the output path {str(path)!r} lies in a folder that does not exist; create "
-            f"{str(path.parent)!r} first or choose another"
-        )
-    try:
-        if path.exists():
-            with path.open("ab"):
-                pass
-        else:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-    except OSError as error:
-        raise OSError(
-            f"the output path {str(path)!r} cannot be written ({error.strerror or error}); "
-            "choose another folder or ask for write access"
-        ) from error
+    check_writable(path)
     return path
 
 
@@ -379,13 +360,7 @@ def write_page(path, page: str) -> Path:
         If it cannot be written; a file that was there before is then unchanged.
     """
     path = Path(path).resolve()
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_text(page, encoding="utf-8")
-        scratch.replace(path)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
+    write_together({path: page.encode()})
     return path
 
 

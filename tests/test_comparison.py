@@ -156,7 +156,7 @@ def test_correlation_is_that_of_scipy():
     np.testing.assert_allclose(found.score_other, scores[1])
     assert found.correlation == pytest.approx(stats.pearsonr(*scores).statistic)
     assert found.correlation > 0.85
-    assert found.p_value == found.min_p_value == 1 / 50
+    assert found.p_value == found.smallest_p_value == 1 / 50
     assert abs(found.expected_correlation) < 0.2
     labels = [7, 2, 11]
     few = selectivity_correlation(first, second, y, n_permutations=1, labels=labels)
@@ -241,6 +241,17 @@ def test_permutations_that_reach_the_correlation_by_other_labels_count():
         assert found.p_value >= (1 + renamed.sum()) / 200
         p_values.append(found.p_value)
     assert min(p_values) > 0.03
+
+
+def test_no_p_value_below_the_smallest_attainable_one():
+    """Three labels of one unit each can be assigned in 6 ways, however many permutations."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b", "c"], 10)
+    sets = [rng.random((30, 6)) < 0.4 for _ in range(2)]
+    few = selectivity_correlation(*sets, y, units=y, n_permutations=99, random_state=0)
+    assert few.smallest_p_value == 1 / 6 and few.p_value >= 1 / 6
+    many = selectivity_correlation(*sets, y, n_permutations=99, random_state=0)
+    assert many.smallest_p_value == 1 / 100
 
 
 def test_labels_are_permuted_for_both_sets_at_once():

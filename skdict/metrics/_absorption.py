@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import Bunch
 
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import encode_labels, locate_labels
 from skdict.metrics._selectivity import selectivity_scores
+from skdict.metrics._tables import table
 
 # Dense codes of one block of rows.
 _BLOCK_VALUES = 1 << 21
@@ -32,7 +32,8 @@ def feature_absorption(
     full_cosine: float = 0.025,
     fraction_cosine: float = 0.1,
     min_projection: float = 0.4,
-) -> Bunch:
+    as_frame: bool = False,
+):
     r"""Full and fractional absorption of the concepts of broad labels, by narrower label.
 
     A sparse code saves one entry if the concept "T cell" is silent in regulatory T cells and
@@ -73,11 +74,13 @@ def feature_absorption(
         The same for fractional absorption.
     min_projection : float in [0, 1], default=0.4
         Smallest share of the row's projection that the absorbing components must carry.
+    as_frame : bool, default=False
+        Return the table as a pandas DataFrame instead of a Bunch.
 
     Returns
     -------
-    Bunch
-        A table with one row per broad and narrow label, and summaries:
+    Bunch or DataFrame
+        A table with one row per broad and narrow label, and in the Bunch summaries:
 
         parent, child : ndarray
             The labels.
@@ -184,8 +187,9 @@ def feature_absorption(
         rows.extend(_rows_of_parent(labels, p, present, judged))
     means = np.mean(summaries, axis=0) if summaries else (np.nan, np.nan)
     names = labels.classes[labels.chosen].tolist()
-    return Bunch(
-        **{name: np.array([row[name] for row in rows]) for name in rows[0]},
+    return table(
+        {name: np.array([row[name] for row in rows]) for name in rows[0]},
+        as_frame,
         main_components={name: chosen.tolist() for name, chosen in zip(names, mains)},
         mean_full_absorption=float(means[0]),
         mean_absorption_fraction=float(means[1]),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import Bunch
 
 from skdict._validation import check_integer
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
+from skdict.metrics._tables import table
 
 # Float64 values of one block of rows.
 _BLOCK_VALUES = 1 << 20
 
 
-def direction_separation(X, directions, y, *, labels=None, n_bins: int = 50) -> Bunch:
+def direction_separation(
+    X, directions, y, *, labels=None, n_bins: int = 50, as_frame: bool = False
+):
     r"""Compare the cosines of a direction with the rows of one label and with all others.
 
     For each direction :math:`w` and its label, the cosines :math:`x \cdot w / (|x|\,|w|)` of the
@@ -37,10 +39,13 @@ def direction_separation(X, directions, y, *, labels=None, n_bins: int = 50) -> 
         labels of `y`, which then needs one direction each.
     n_bins : int, default=50
         Bins of the histograms over [-1, 1].
+    as_frame : bool, default=False
+        Return a pandas DataFrame instead of a Bunch: a row per direction, without histograms
+        and cosines.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         labels : ndarray, shape (n_directions,)
             Label of each direction.
         auc : ndarray, shape (n_directions,)
@@ -110,7 +115,14 @@ def direction_separation(X, directions, y, *, labels=None, n_bins: int = 50) -> 
             }
         )
     found = {name: np.array([column[name] for column in columns]) for name in columns[0]}
-    return Bunch(labels=classes[wanted], **found, edges=edges, cosines=cosines)
+    histograms = {name: found.pop(name) for name in ("counts_label", "counts_other")}
+    return table(
+        {"labels": classes[wanted], **found},
+        as_frame,
+        **histograms,
+        edges=edges,
+        cosines=cosines,
+    )
 
 
 def _row_cosines(X, directions) -> np.ndarray:

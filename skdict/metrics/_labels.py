@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from skdict._units import is_missing
+
 
 def encode_labels(y, n_samples: int, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted distinct labels and the index of each sample's label.
@@ -38,13 +40,10 @@ def encode_labels(y, n_samples: int, name: str = "y") -> tuple[np.ndarray, np.nd
             f"{name} must have one entry per row of the codes: got {y.shape[0]} entries for "
             f"{n_samples} rows"
         )
-    missing = f"{name} holds missing values; drop these rows or give them a label of their own"
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(missing)
-    # NumPy makes the label "nan" of a missing value in a list of strings
-    values = given if isinstance(given, (list, tuple)) and y.dtype.kind == "U" else y.tolist()
-    if y.dtype.kind in "OU" and any(v is None or _is_nan(v) for v in values):
-        raise ValueError(missing)
+    if is_missing(given).any():
+        raise ValueError(
+            f"{name} holds missing values; drop these rows or give them a label of their own"
+        )
     try:
         classes, index = np.unique(y, return_inverse=True)
     except TypeError as error:
@@ -52,11 +51,6 @@ def encode_labels(y, n_samples: int, name: str = "y") -> tuple[np.ndarray, np.nd
             f"{name} must hold labels of one type that can be sorted ({error})"
         ) from error
     return classes, index
-
-
-def _is_nan(value) -> bool:
-    """Whether `value` is a float NaN."""
-    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
 def check_two_labels(classes: np.ndarray, name: str = "y") -> None:

@@ -8,10 +8,12 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.utils import Bunch
 
+from skdict._units import read_units
 from skdict._validation import check_boolean_or, check_choice, check_integer
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import encode_labels, locate_labels
+from skdict.metrics._tables import table
 
 
 def aggregate_embeddings(X, y, *, units=None, labels=None) -> Bunch:
@@ -155,7 +157,8 @@ def explain_difference(
     intercept=None,
     normalize: bool = False,
     n_concepts=10,
-) -> Bunch:
+    as_frame: bool = False,
+):
     r"""Which concepts make the difference between two perturbations.
 
     A map tells how similar two perturbations are, not why. With the mean embeddings
@@ -193,10 +196,12 @@ def explain_difference(
     n_concepts : int or None, default=10
         How many concepts to return, those with the largest shares; None returns all whose
         mean codes differ.
+    as_frame : bool, default=False
+        Return the table of the concepts as a pandas DataFrame instead of a Bunch.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         component : ndarray of int, shape (n_returned,)
             Concepts in descending order of their shares.
         share : ndarray, shape (n_returned,)
@@ -267,12 +272,16 @@ def explain_difference(
     intercept_share = float(offset @ difference / squared)
     differing = np.flatnonzero(code_difference)
     chosen = differing[np.argsort(-share[differing], kind="stable")][:n_concepts]
-    return Bunch(
-        component=chosen,
-        share=share[chosen],
-        cumulative_share=np.cumsum(share[chosen]),
-        code_a=mean_codes[0, chosen],
-        code_b=mean_codes[1, chosen],
+    concepts = {
+        "component": chosen,
+        "share": share[chosen],
+        "cumulative_share": np.cumsum(share[chosen]),
+        "code_a": mean_codes[0, chosen],
+        "code_b": mean_codes[1, chosen],
+    }
+    return table(
+        concepts,
+        as_frame,
         explained_share=float(share.sum()),
         intercept_share=intercept_share,
         residual_share=float(1.0 - share.sum() - intercept_share),
@@ -321,10 +330,7 @@ def _mean_weights(index, units, wanted) -> tuple[sparse.csr_array, np.ndarray]:
     samples of the label in this unit).
     """
     n_samples = index.shape[0]
-    if units is None:
-        unit = np.arange(n_samples)
-    else:
-        unit = encode_labels(units, n_samples, "units")[1]
+    unit = read_units(units, None, n_samples).index
     pairs, pair = np.unique(np.stack([index, unit]), axis=1, return_inverse=True)
     pair = pair.ravel()
     n_units = np.bincount(pairs[0], minlength=index.max() + 1)

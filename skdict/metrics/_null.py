@@ -9,7 +9,7 @@ from skdict._validation import check_integer
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
 from skdict.metrics._selectivity import check_kind, scores_from_counts
-from skdict.metrics._units import read_units
+from skdict.metrics._unit_counts import count_units
 
 # Scores that differ by less are equal: the same counts, added up in another order.
 TIE = 1e-12
@@ -87,11 +87,10 @@ def selectivity_null(
             and never below `smallest_p_value`. Corrected for the choice among components, not
             for the number of labels.
         smallest_p_value : ndarray, shape (n_labels,)
-            The smallest p-value attainable: `min_p_value`, or 1 / (number of distinct ways to
-            deal out the label within strata) where that is larger.
-        min_p_value : float
-            1 / (1 + n_permutations), the smallest p-value that this many permutations can
-            give.
+            Smallest p-value attainable: 1 / (1 + n_permutations), or 1 / (number of distinct
+            ways to deal out the label within strata) where that is larger. A lower bound for
+            ``kind="maximum"`` and ``reference="macro"``: assignments that only exchange what
+            the other labels carry can give the same score.
         n_units : ndarray of int, shape (n_labels,)
             Units that carry the label.
 
@@ -130,7 +129,7 @@ def selectivity_null(
     classes, index = encode_labels(y, pattern.shape[0])
     check_two_labels(classes)
     rows = locate_labels(labels, classes)
-    units = read_units(pattern, classes, index, units, strata)
+    units = count_units(pattern, classes, index, units, strata)
     rng = check_random_state(random_state)
 
     def best(label):
@@ -151,6 +150,5 @@ def selectivity_null(
         maxima=maxima,
         p_value=np.maximum((1 + reached) / (1 + n_permutations), smallest),
         smallest_p_value=smallest,
-        min_p_value=1 / (1 + n_permutations),
         n_units=np.bincount(units.label)[rows],
     )

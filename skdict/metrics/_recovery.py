@@ -11,6 +11,7 @@ from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import active_pattern, check_codes, column_counts
 from skdict.metrics._atoms import unit_atoms
 from skdict.metrics._stability import mean_and_length
+from skdict.metrics._tables import table
 
 
 def dictionary_recovery(true, learned, *, threshold: float = 0.9, absolute: bool = False) -> Bunch:
@@ -99,7 +100,8 @@ def recovery_by_structure(
     n_frequency_bins: int = 4,
     threshold: float = 0.9,
     absolute: bool = False,
-) -> Bunch:
+    as_frame: bool = False,
+):
     """Share of the true atoms found among parents, children, mates, and by frequency.
 
     Rare atoms, children (active only where their parent is) and atoms that come in groups are
@@ -125,10 +127,12 @@ def recovery_by_structure(
         See :func:`dictionary_recovery`.
     absolute : bool, default=False
         See :func:`dictionary_recovery`.
+    as_frame : bool, default=False
+        Return the columns as a pandas DataFrame instead of a Bunch.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         kind : ndarray of str
             One row per kind of true atoms: "all"; "parent", "child", "neither" with `parents`;
             "grouped", "alone" with `groups`; "frequency 1" (rarest) and so on with
@@ -197,10 +201,10 @@ def recovery_by_structure(
             (kind, members.sum(), is_found[members].mean(), found.cosines[members].mean(), merged)
         )
     names = ("kind", "n_atoms", "recovered", "mean_cosine", "merged")
-    return Bunch(**{name: np.array(column) for name, column in zip(names, zip(*rows))})
+    return table({name: np.array(column) for name, column in zip(names, zip(*rows))}, as_frame)
 
 
-def code_recovery(true_codes, learned_codes, assignment) -> Bunch:
+def code_recovery(true_codes, learned_codes, assignment, *, as_frame: bool = False):
     """Whether learned atoms are active when the true atoms they are matched to are.
 
     A dictionary can hold the right atoms and still code rows with wrong ones. Over matched
@@ -215,10 +219,12 @@ def code_recovery(true_codes, learned_codes, assignment) -> Bunch:
         Codes of the same rows.
     assignment : array-like of int, shape (n_true,)
         Learned atom of each true one, -1 for none, from :func:`dictionary_recovery`.
+    as_frame : bool, default=False
+        Return the values per true atom as a pandas DataFrame instead of a Bunch.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         precision, recall, f1 : ndarray, shape (n_true,)
             Of the active entries of each true atom; 0 for an unmatched one, and where there
             is nothing to divide by.
@@ -277,7 +283,7 @@ def code_recovery(true_codes, learned_codes, assignment) -> Bunch:
     for name, values in found.items():
         result[name][matched] = values
     means = {f"mean_{name}": float(values.mean()) for name, values in result.items()}
-    return Bunch(**result, **means)
+    return table(result, as_frame, **means)
 
 
 def _paired_correlation(first, second) -> np.ndarray:

@@ -6,11 +6,11 @@ Donhauser et al., ICML 2025, section 4.3, Table 2 and Fig. 8.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils import Bunch
 
-from skdict._validation import check_choice, import_optional
+from skdict._validation import check_choice
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
+from skdict.metrics._tables import table
 
 KINDS = ("average", "maximum")
 REFERENCES = ("pooled", "macro")
@@ -224,13 +224,6 @@ def count_selective(
     )
     best = scores.max(axis=0)
     return np.array([int(np.count_nonzero(best > threshold)) for threshold in thresholds])
-
-
-def table(columns: dict, as_frame: bool):
-    """Bunch of equally long columns, or the same as a DataFrame."""
-    if as_frame:
-        return import_optional("pandas", extra="io").DataFrame(columns)
-    return Bunch(**columns)
 
 
 def best_features(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skdict._units import read_units
 from skdict._validation import check_integer
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
-from skdict.metrics._selectivity import check_kind, scores_from_counts, table
-from skdict.metrics._units import encode_units, first_rows, strata_of_units
+from skdict.metrics._selectivity import check_kind, scores_from_counts
+from skdict.metrics._tables import table
 
 
 def _halves(rng, key: np.ndarray, stratum: np.ndarray) -> np.ndarray:
@@ -142,9 +143,8 @@ def split_half_selectivity(
     n_samples = pattern.shape[0]
     classes, index = encode_labels(y, n_samples)
     check_two_labels(classes)
-    names, unit = encode_units(units, n_samples)
-    first = first_rows(unit, names.shape[0])
-    stratum = strata_of_units(strata, names, unit, first, n_samples)
+    found = read_units(units, strata, n_samples)
+    unit, first, stratum = found.index, found.first, found.stratum
     n_units = _units_per_label(index, unit, classes.shape[0])
     rows = _splittable(labels, classes, n_units)
     # units of several labels are dealt out together: their first label says nothing

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 
-from skdict._validation import check_integer, check_real
+from skdict._units import Resampler, Resampling, read_units, warn_single_units
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
-from skdict.metrics._selectivity import check_kind, scores_from_counts, table
-from skdict.metrics._units import encode_units, first_rows, gather, strata_of_units
-
-
-class Resampler:
-    """Draws units with replacement, within each stratum as many as it has.
-
-    Parameters
-    ----------
-    units : array-like, shape (n_samples,), or None
-        Unit of each row; None makes every row a unit.
-    strata : array-like, shape (n_samples,), or None
-        Stratum of each row; None is one stratum.
-    n_samples : int
-        Number of rows.
-    """
-
-    def __init__(self, units, strata, n_samples: int):
-        names, self.unit = encode_units(units, n_samples)
-        first = first_rows(self.unit, names.shape[0])
-        stratum = strata_of_units(strata, names, self.unit, first, n_samples)
-        sizes = np.bincount(stratum)
-        if sizes.max() < 2:
-            raise ValueError(
-                "strata must hold at least one stratum with two units to resample, but each of "
-                f"the {sizes.shape[0]} strata has a single unit; use coarser strata"
-            )
-        if (sizes < 2).any():
-            warnings.warn(
-                f"{np.count_nonzero(sizes < 2)} of {sizes.sum()} units are alone in their stratum "
-                "and the same in every resample, so that the interval is too narrow; use coarser "
-                "strata",
-                UserWarning,
-                stacklevel=3,
-            )
-        self._by_stratum = np.argsort(stratum, kind="stable")
-        # of every place in that order, the first place and the size of its stratum
-        self._start = np.repeat(np.cumsum(sizes) - sizes, sizes)
-        self._size = np.repeat(sizes, sizes)
-
-    def weights(self, rng) -> np.ndarray:
-        """How often each unit is drawn, shape (n_units,)."""
-        places = self._start + (rng.random_sample(self._size.shape[0]) * self._size).astype(np.intp)
-        return np.bincount(self._by_stratum[places], minlength=places.shape[0])
+from skdict.metrics._progress import steps
+from skdict.metrics._selectivity import check_kind, scores_from_counts
+from skdict.metrics._tables import table
+from skdict.metrics._unit_counts import gather
 
 
 @dataclass(frozen=True)
@@ -156,56 +115,30 @@ def _score(pattern, index, rows, feature, unit, score_kind, name="feature") -> S
     )
 
 
-def _percentiles(values: np.ndarray, confidence_level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of each column, passing over NaN; NaN where a column has no value."""
-    low, high = np.full((2, values.shape[1]), np.nan)
-    known = ~np.isnan(values).all(axis=0)
-    tail = (1 - confidence_level) / 2
-    if known.any():
-        low[known], high[known] = np.nanquantile(values[:, known], [tail, 1 - tail], axis=0)
-    return low, high
-
-
-def _mean_interval(score, resampled, confidence_level) -> Bunch:
+def _mean_interval(score, resampled, settings: Resampling) -> Bunch:
     """Mean over labels, and its interval over the resamples; labels not drawn are passed over."""
     drawn = ~np.isnan(resampled).all(axis=1)
-    means = np.nanmean(resampled[drawn], axis=1)[:, None]
-    low, high = _percentiles(means, confidence_level)
-    return Bunch(score=float(score.mean()), low=float(low[0]), high=float(high[0]))
+    low, high = settings.interval(np.nanmean(resampled[drawn], axis=1))
+    return Bunch(score=float(score.mean()), low=float(low), high=float(high))
 
 
-def _check_resampling(n_resamples, confidence_level) -> None:
-    """Raise unless both are in their range."""
-    check_integer("n_resamples", n_resamples, 1)
-    check_real("confidence_level", confidence_level, 0, 1, open_low=True)
-    if confidence_level == 1:
-        raise ValueError(f"confidence_level must be less than 1, got {confidence_level!r}")
-
-
-def _resample(scored, resampler, n_resamples, random_state) -> list[np.ndarray]:
+def _resample(scored, resampler: Resampler, settings: Resampling, verbose) -> list[np.ndarray]:
     """Resampled scores of each of `scored` on the same draws, shape (n_resamples, n_labels)."""
-    rng = check_random_state(random_state)
-    resampled = [np.empty((n_resamples, one.rows.shape[0])) for one in scored]
-    for resample in range(n_resamples):
-        weights = resampler.weights(rng)
+    rng = check_random_state(settings.random_state)
+    resampled = [np.empty((settings.n_resamples, one.rows.shape[0])) for one in scored]
+    for resample in steps(settings.n_resamples, "resample", verbose):
+        weights = resampler.weights(rng, scaled=True)
         for values, one in zip(resampled, scored, strict=True):
             values[resample] = one.resampled(weights)
     return resampled
 
 
-def _with_interval(columns, value, resampled, n_units, confidence_level, as_frame):
+def _with_interval(columns, value, resampled, n_units, settings: Resampling, as_frame):
     """Complete the columns with the interval; the Bunch also with the mean and the resamples."""
-    low, high = _percentiles(resampled, confidence_level)
+    low, high = settings.interval(resampled)
     single = n_units < 2
     low[single], high[single] = np.nan, np.nan
-    if single.any():
-        warnings.warn(
-            f"{np.count_nonzero(single)} of {single.shape[0]} labels have a single unit, whose own "
-            "sampling error no resample can show: they have no interval, and that of the mean is "
-            "too narrow; leave them out with labels=",
-            UserWarning,
-            stacklevel=3,
-        )
+    warn_single_units(n_units, stacklevel=4)
     columns = {
         **columns,
         "low": low,
@@ -215,8 +148,7 @@ def _with_interval(columns, value, resampled, n_units, confidence_level, as_fram
     }
     if as_frame:
         return table(columns, as_frame)
-    mean = _mean_interval(value, resampled, confidence_level)
-    return Bunch(**columns, mean=mean, resampled=resampled)
+    return Bunch(**columns, mean=_mean_interval(value, resampled, settings), resampled=resampled)
 
 
 def selectivity_interval(
@@ -233,6 +165,7 @@ def selectivity_interval(
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
     random_state=None,
+    verbose: int = 0,
     as_frame: bool = False,
 ):
     """Bootstrap interval of the selectivity of one component per label.
@@ -271,6 +204,8 @@ def selectivity_interval(
         Confidence level of the intervals, in (0, 1).
     random_state : int, RandomState instance or None, default=None
         Seed of the resamples.
+    verbose : int, default=0
+        Print ten lines of progress with the time that is left.
     as_frame : bool, default=False
         Return the columns as a pandas DataFrame instead of a Bunch.
 
@@ -345,18 +280,18 @@ def selectivity_interval(
     True
     """
     check_kind(kind, reference)
-    _check_resampling(n_resamples, confidence_level)
+    settings = Resampling.checked(n_resamples, confidence_level, random_state)
     pattern = active_pattern(codes, active)
     classes, index = encode_labels(y, pattern.shape[0])
     check_two_labels(classes)
     rows = locate_labels(labels, classes)
-    resampler = Resampler(units, strata, pattern.shape[0])
+    resampler = Resampler(read_units(units, strata, pattern.shape[0]), stacklevel=3)
     score_kind = {"kind": kind, "reference": reference}
-    scored = _score(pattern, index, rows, feature, resampler.unit, score_kind)
-    (resampled,) = _resample([scored], resampler, n_resamples, random_state)
+    scored = _score(pattern, index, rows, feature, resampler.units.index, score_kind)
+    (resampled,) = _resample([scored], resampler, settings, verbose)
     columns = {"labels": classes[rows], "feature": scored.feature, "score": scored.score}
     n_units = scored.n_units()
-    return _with_interval(columns, scored.score, resampled, n_units, confidence_level, as_frame)
+    return _with_interval(columns, scored.score, resampled, n_units, settings, as_frame)
 
 
 def selectivity_difference_interval(
@@ -375,6 +310,7 @@ def selectivity_difference_interval(
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
     random_state=None,
+    verbose: int = 0,
     as_frame: bool = False,
 ):
     """Bootstrap interval of the difference between two sets of codes of the same samples.
@@ -410,6 +346,8 @@ def selectivity_difference_interval(
         Confidence level of the intervals, in (0, 1).
     random_state : int, RandomState instance or None, default=None
         Seed of the resamples.
+    verbose : int, default=0
+        Print ten lines of progress with the time that is left.
     as_frame : bool, default=False
         Return the columns as a pandas DataFrame instead of a Bunch.
 
@@ -444,7 +382,7 @@ def selectivity_difference_interval(
     True
     """
     check_kind(kind, reference)
-    _check_resampling(n_resamples, confidence_level)
+    settings = Resampling.checked(n_resamples, confidence_level, random_state)
     pattern = active_pattern(codes, active)
     pattern_other = active_pattern(codes_other, active, "codes_other")
     if pattern.shape[0] != pattern_other.shape[0]:
@@ -455,11 +393,11 @@ def selectivity_difference_interval(
     classes, index = encode_labels(y, pattern.shape[0])
     check_two_labels(classes)
     rows = locate_labels(labels, classes)
-    resampler = Resampler(units, strata, pattern.shape[0])
-    unit, score_kind = resampler.unit, {"kind": kind, "reference": reference}
+    resampler = Resampler(read_units(units, strata, pattern.shape[0]), stacklevel=3)
+    unit, score_kind = resampler.units.index, {"kind": kind, "reference": reference}
     one = _score(pattern, index, rows, feature, unit, score_kind)
     other = _score(pattern_other, index, rows, feature_other, unit, score_kind, "feature_other")
-    resampled = np.subtract(*_resample([one, other], resampler, n_resamples, random_state))
+    resampled = np.subtract(*_resample([one, other], resampler, settings, verbose))
     difference = one.score - other.score
     columns = {
         "labels": classes[rows],
@@ -469,4 +407,4 @@ def selectivity_difference_interval(
         "score_other": other.score,
         "difference": difference,
     }
-    return _with_interval(columns, difference, resampled, one.n_units(), confidence_level, as_frame)
+    return _with_interval(columns, difference, resampled, one.n_units(), settings, as_frame)

@@ -10,8 +10,10 @@ from skdict._validation import check_choice, check_integer, check_real
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
 from skdict.metrics._null import TIE, distinct_permutations
-from skdict.metrics._selectivity import check_kind, scores_from_counts, table
-from skdict.metrics._units import read_units
+from skdict.metrics._progress import steps
+from skdict.metrics._selectivity import check_kind, scores_from_counts
+from skdict.metrics._tables import table
+from skdict.metrics._unit_counts import count_units
 
 # Scores worked on at once: blocks of 2 MB stay in the cache between the passes over them.
 _BLOCK_SCORES = 1 << 18
@@ -210,6 +212,7 @@ def selectivity_test(
     labels=None,
     n_permutations: int = 1000,
     random_state=None,
+    verbose: int = 0,
 ) -> SelectivityTest:
     r"""Test the selectivity of every component for every label by permutation.
 
@@ -251,6 +254,8 @@ def selectivity_test(
         Number of random permutations.
     random_state : int, RandomState instance or None, default=None
         Seed of the permutations.
+    verbose : int, default=0
+        Print ten lines of progress with the time that is left.
 
     Returns
     -------
@@ -291,7 +296,9 @@ def selectivity_test(
             the pooled average, assignments of all labels for the other scores.
         smallest_p_value : ndarray, shape (n_labels,)
             Smallest p-value attainable: 1 / (1 + n_permutations), or
-            1 / n_distinct_permutations where that is larger.
+            1 / n_distinct_permutations where that is larger. A lower bound for
+            ``kind="maximum"`` and ``reference="macro"``: assignments that only exchange what
+            the other labels carry can give the same score.
         n_permutations : int
             Number of permutations.
         n_units_permuted : int
@@ -362,7 +369,7 @@ def selectivity_test(
     check_two_labels(classes)
     located = locate_labels(labels, classes)
     rows = slice(None) if labels is None else located  # all rows without a copy
-    units = read_units(pattern, classes, index, units, strata)
+    units = count_units(pattern, classes, index, units, strata)
     rng = check_random_state(random_state)
     score_kind = {"kind": kind, "reference": reference}
 
@@ -370,7 +377,7 @@ def selectivity_test(
     alive = counts.any(axis=0)
     observed = scores_from_counts(counts, n_rows, **score_kind)[rows]
     tally = _Tally(observed, rows, score_kind)
-    for _ in range(n_permutations):
+    for _ in steps(n_permutations, "permutation", verbose):
         tally.add(*units.label_counts(units.permuted(rng)))
 
     maxima = np.array(tally.maxima)

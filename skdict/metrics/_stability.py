@@ -7,10 +7,10 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch, check_random_state
 
+from skdict._units import encode_names
 from skdict._validation import check_boolean_or, check_choice, check_integer, check_real
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import map_atoms, random_atoms, unit_atoms
-from skdict.metrics._labels import encode_labels
 
 
 def dictionary_stability(
@@ -305,7 +305,7 @@ def _permuted(codes, strata, n_permutations, rng):
     if strata is None:
         stratum = np.zeros(n_samples, dtype=np.intp)
     else:
-        stratum = encode_labels(strata, n_samples, "strata")[1]
+        stratum = encode_names(strata, n_samples, "strata")[1]
     by_stratum = np.argsort(stratum, kind="stable")
     order = np.empty(n_samples, dtype=np.intp)
     for _ in range(n_permutations):

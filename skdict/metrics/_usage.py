@@ -7,6 +7,7 @@ from sklearn.utils import Bunch
 
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import active_pattern, column_counts
+from skdict.metrics._tables import table
 
 
 def activation_frequency(codes, *, active="nonzero") -> np.ndarray:
@@ -86,7 +87,7 @@ def dead_fraction(codes, *, min_fraction: float = 1e-5, active="nonzero") -> flo
     return float(np.mean((frequency < min_fraction) | (frequency == 0)))
 
 
-def usage_density(codes, *, n_bins: int = 20, active="nonzero") -> Bunch:
+def usage_density(codes, *, n_bins: int = 20, active="nonzero", as_frame: bool = False):
     """Histogram of the log10 frequency of the components.
 
     The density of a healthy dictionary is one hump. A second one at the left are components
@@ -102,10 +103,13 @@ def usage_density(codes, *, n_bins: int = 20, active="nonzero") -> Bunch:
     active : {"nonzero", "positive"} or float, default="nonzero"
         What counts as active: a non-zero code, a positive code, or a code whose absolute
         value exceeds the given threshold.
+    as_frame : bool, default=False
+        Return the histogram alone as a pandas DataFrame, with the columns ``left_edge``,
+        ``right_edge`` and ``counts``.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         counts : ndarray of int, shape (n_bins,)
             Number of components in each bin.
         edges : ndarray, shape (n_bins + 1,)
@@ -142,15 +146,20 @@ def usage_density(codes, *, n_bins: int = 20, active="nonzero") -> Bunch:
     edges = np.linspace(-np.log10(n_samples), 0.0, n_bins + 1)
     # rounding must not push a component that is active once, or always, out of its bin
     inside = np.clip(log10_frequency[used], edges[0], edges[-1])
+    histogram = np.histogram(inside, bins=edges)[0]
+    if as_frame:
+        return table(
+            {"left_edge": edges[:-1], "right_edge": edges[1:], "counts": histogram}, as_frame
+        )
     return Bunch(
-        counts=np.histogram(inside, bins=edges)[0],
+        counts=histogram,
         edges=edges,
         n_never=int((~used).sum()),
         log10_frequency=log10_frequency,
     )
 
 
-def dead_counts(history, n_components: int) -> Bunch:
+def dead_counts(history, n_components: int, *, as_frame: bool = False):
     """Dead components by the paper's window, over the steps of training.
 
     Table 1 counts the features that were active for less than a fraction 1e-5 of the samples
@@ -163,16 +172,18 @@ def dead_counts(history, n_components: int) -> Bunch:
         ``history_`` of a fitted dictionary, with "step" and "dead_fraction".
     n_components : int
         Its number of components.
+    as_frame : bool, default=False
+        Return the curve as a pandas DataFrame instead of a Bunch.
 
     Returns
     -------
-    Bunch
+    Bunch or DataFrame
         step : ndarray of int
             Steps at which the window was looked at.
         n_dead : ndarray of int
             Number of dead components then.
         final : int
-            The last of them: the number of Table 1.
+            The last of them: the number of Table 1. Not in the DataFrame.
 
     Raises
     ------
@@ -217,4 +228,4 @@ def dead_counts(history, n_components: int) -> Bunch:
             f"n_components={n_components} does not fit history: dead_fraction times it is not a "
             "number of components; pass components_.shape[0]"
         )
-    return Bunch(step=step, n_dead=n_dead, final=int(n_dead[-1]))
+    return table({"step": step, "n_dead": n_dead}, as_frame, final=int(n_dead[-1]))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_array
 
+from skdict._units import is_missing
 from skdict._validation import check_control, check_real, host_array
 
 
@@ -130,17 +131,17 @@ def align_batches(X, *, batch, control, shrinkage=1 / 3):
 
 def _encode_batches(batch, n_samples):
     """Names of the batches and the index of the batch of each row."""
-    batch = np.asarray(batch)
+    given, batch = batch, np.asarray(batch)
     if batch.shape != (n_samples,):
         raise ValueError(
             f"batch must have one entry per row of X, shape ({n_samples},), got {batch.shape}"
         )
-    for row, name in enumerate(batch.tolist() if batch.dtype.kind in "Of" else ()):
-        if _is_missing(name):
-            raise ValueError(
-                f"batch holds missing values, the first in row {row}; drop these rows or give them "
-                "a batch of their own with controls"
-            )
+    missing = np.flatnonzero(is_missing(given))
+    if missing.size:
+        raise ValueError(
+            f"batch holds missing values, the first in row {missing[0]}; drop these rows or give "
+            "them a batch of their own with controls"
+        )
     try:
         names, index = np.unique(batch, return_inverse=True)
     except TypeError as error:
@@ -148,13 +149,6 @@ def _encode_batches(batch, n_samples):
             f"batch must hold names of one type that can be sorted ({error})"
         ) from error
     return names.tolist(), index
-
-
-def _is_missing(name) -> bool:
-    """Whether a name is None, NaN or pandas' NA."""
-    if isinstance(name, float):
-        return np.isnan(name)
-    return name is None or type(name).__name__ == "NAType"
 
 
 def _check_controls_of_batches(names, n_control, shrinkage):

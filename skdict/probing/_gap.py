@@ -6,10 +6,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from skdict._units import Resampling
 from skdict.probing._folds import probe_folds
 from skdict.probing._logistic import ProbeSettings, warn_not_converged
 from skdict.probing._pipelines import check_representations, drop_passthrough, fitted_in_fold
-from skdict.probing._resampling import Resampling, resample_predictions, units_of_rows
+from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_rows, number_of_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -166,8 +167,9 @@ def probe_gap(
         random_state=random_state,
         verbose=verbose,
     )
-    data = check_rows(number_of_rows(X), y, groups, control)
-    units_of_rows(units, strata, data.rows, number_of_rows(X))
+    n_samples = number_of_rows(X)
+    data = check_rows(n_samples, y, groups, control)
+    check_units(units, strata, n_samples, data.rows)
     splits = outer_splits(cv, data)  # drawn once: the gap is between equal folds
     raw = probe_folds(fitted_in_fold(None, X, data, ("raw",), {}), data, splits, settings)
     runs = {}
@@ -182,7 +184,7 @@ def probe_gap(
     keys = [(value, name) for value in values for name in representations]
     predictions = [predicted, *(runs[value].pooled(name)[1] for value, name in keys)]
     found, n_units = resample_predictions(
-        data.y[test], predictions, data.rows[test], units, strata, resampling
+        data.y[test], predictions, data.rows[test], units, strata, n_samples, resampling
     )
     table = _gaps(keys, found, runs, parameter, resampling, n_units)
     if not return_folds:

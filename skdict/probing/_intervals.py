@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import Bunch
 
-from skdict.probing._resampling import (
-    Resampling,
-    check_units,
-    resample_recall,
-    warn_single_units,
-)
-from skdict.probing._rows import is_missing
+from skdict._units import Resampler, Resampling, is_missing, read_units, warn_single_units
+from skdict.probing._resampling import resample_recall
 
 
 def probe_interval(
@@ -114,9 +109,9 @@ def probe_interval(
     """
     settings = Resampling.checked(n_resamples, confidence_level, random_state)
     classes, label, (correct,) = _read(y_true, y_pred=y_pred)
-    unit = check_units(units, strata, label.shape[0])
-    found = resample_recall(label, [correct], unit, settings)
-    warn_single_units(found)
+    unit = read_units(units, strata, label.shape[0])
+    found = resample_recall(label, [correct], Resampler(unit, stacklevel=3), settings)
+    warn_single_units(found.n_units_per_label, stacklevel=3)
     accuracies = found.accuracies()[:, 0]
     low, high = settings.interval(accuracies)
     recall_low, recall_high = settings.interval(found.resampled[:, 0])
@@ -217,9 +212,9 @@ def probe_difference_interval(
     """
     settings = Resampling.checked(n_resamples, confidence_level, random_state)
     _, label, correct = _read(y_true, y_pred=y_pred, y_pred_other=y_pred_other)
-    unit = check_units(units, strata, label.shape[0])
-    found = resample_recall(label, correct, unit, settings)
-    warn_single_units(found)
+    unit = read_units(units, strata, label.shape[0])
+    found = resample_recall(label, correct, Resampler(unit, stacklevel=3), settings)
+    warn_single_units(found.n_units_per_label, stacklevel=3)
     scores, accuracies = found.accuracy(), found.accuracies()
     differences = accuracies[:, 0] - accuracies[:, 1]
     low, high = settings.interval(differences)

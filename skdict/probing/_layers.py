@@ -8,9 +8,10 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import Bunch
 
+from skdict._units import Resampling
 from skdict.probing._folds import Features, ProbeRun, probe_folds
 from skdict.probing._logistic import ProbeSettings, scaler_of, warn_not_converged
-from skdict.probing._resampling import Resampling, resample_predictions, units_of_rows
+from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import ProbedRows, check_dense, check_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -156,7 +157,7 @@ def probe_layers(
     )
     layers, n_samples = _check_layers(layers)
     data = check_rows(n_samples, y, groups)
-    units_of_rows(units, strata, data.rows, n_samples)
+    check_units(units, strata, n_samples, data.rows)
     selected = _check_selection(selection, reuse_labels, data, random_state)
     chooser = _choose(layers, data, selected, cv, settings)
     final = chooser if reuse_labels else _evaluate(layers, data, selected, settings)
@@ -165,7 +166,7 @@ def probe_layers(
     test = final.pooled(next(iter(layers)))[0]
     predictions = [final.pooled(name)[1] for name in layers]
     found, n_units = resample_predictions(
-        data.y[test], predictions, test, units, strata, resampling
+        data.y[test], predictions, test, units, strata, n_samples, resampling
     )
     rows = _layer_rows(layers, chooser, found, resampling, reuse_labels)
     best = next(row for row in rows if row["chosen"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skdict._units import Resampling
 from skdict.probing._folds import probe_folds
 from skdict.probing._logistic import ProbeSettings, warn_not_converged
 from skdict.probing._pipelines import (
@@ -10,6 +11,7 @@ from skdict.probing._pipelines import (
     drop_passthrough,
     fitted_in_fold,
 )
+from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_rows, number_of_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -29,6 +31,10 @@ def probe_representations(
     inner_cv=3,
     max_iter=1000,
     tol=1e-4,
+    units=None,
+    strata=None,
+    n_resamples=1000,
+    confidence_level=0.95,
     random_state=None,
     verbose=0,
     return_recall=False,
@@ -81,9 +87,19 @@ def probe_representations(
         Iterations allowed for a probe.
     tol : float, default=1e-4
         Stopping tolerance of a probe (largest entry of the gradient).
+    units : array-like, shape (n_samples,), or None, default=None
+        Independent unit of each row: physical well, plate, donor. With it the call returns the
+        table `summary` as well, last. None gives no intervals; pass ``np.arange(n_samples)``
+        if every row is a unit. See :func:`probe_interval`.
+    strata : array-like, shape (n_samples,), or None, default=None
+        Units are drawn within these. Needs `units`.
+    n_resamples : int, default=1000
+        Number of resamples.
+    confidence_level : float, default=0.95
+        Share of the resamples within an interval.
     random_state : int, RandomState instance or None, default=None
-        Shuffles the inner folds; None gives fixed ones. Steps of the pipeline have their own
-        ``random_state``.
+        Shuffles the inner folds (None gives fixed ones) and draws the units. Steps of the
+        pipeline have their own ``random_state``.
     verbose : int, default=0
         Print a line per fold and representation.
     return_recall : bool, default=False
@@ -123,6 +139,20 @@ def probe_representations(
     predictions : dict of ndarray, or DataFrame
         Only with ``return_predictions=True``. One row per fold, representation and test row:
         fold, representation, row (position in `X`), y_true, y_pred.
+    summary : dict of ndarray, or DataFrame
+        Only with `units`. One row per representation, baselines included, from the predictions
+        of all folds together:
+
+        representation
+            Which one.
+        balanced_accuracy, low, high
+            Score and its interval by resampled units, those of :func:`probe_interval`.
+        difference, difference_low, difference_high
+            Score minus that of "raw" and its paired interval, those of
+            :func:`probe_difference_interval`; NaN where "raw" is not probed.
+        n_units
+            Units drawn from: those of the test rows. Rows that repeated cross-validation
+            predicts several times do not make more of them.
 
     Raises
     ------
@@ -130,8 +160,9 @@ def probe_representations(
         If a baseline is no transformer, or `cv` no splitter.
     ValueError
         If lengths differ, a parameter is outside its range, a fold has fewer than two training
-        labels, no fold has a tested label in training, or the last step has no
-        ``inverse_transform`` and "reconstruction" is asked for.
+        labels, no fold has a tested label in training, the last step has no
+        ``inverse_transform`` and "reconstruction" is asked for, or `units` and `strata` do not
+        fit each other.
 
     Warns
     -----
@@ -139,7 +170,8 @@ def probe_representations(
         Once, if final probes stopped at `max_iter`; see the column ``converged``.
     UserWarning
         If in a fold no label has two training groups, so that the inner folds say nothing
-        about C; the middle one of `Cs` is then used.
+        about C; the middle one of `Cs` is then used. With `units` also as
+        :func:`probe_interval`.
 
     See Also
     --------
@@ -168,7 +200,8 @@ def probe_representations(
     each. No test row and no label enters the representation.
 
     *Spread.* The scores of folds or seeds share training rows; their spread is not a confidence
-    interval. :func:`probe_interval` resamples units instead.
+    interval; those of `summary` resample units instead. Its scores pool the test rows of all
+    folds, so they differ from the mean over folds in `table`.
 
     *Memory.* Representations are made and probed one after the other. CSR codes and float32 are
     kept as they are, so a probe of sparse codes needs about twice the memory of the codes.
@@ -213,6 +246,21 @@ def probe_representations(
     ... )
     >>> table["representation"][:3].tolist()
     ['raw', 'codes', 'two components']
+
+    Intervals by resampled units, here the rows themselves:
+
+    >>> table, summary = probe_representations(
+    ...     PCA(4, random_state=0),
+    ...     X,
+    ...     y,
+    ...     groups=np.repeat(np.arange(6), 15),
+    ...     cv=3,
+    ...     Cs=1.0,
+    ...     units=np.arange(90),
+    ...     random_state=0,
+    ... )
+    >>> bool((summary["low"] < summary["high"]).all()), summary["difference"][0]
+    (True, np.float64(0.0))
     """
     pipeline = drop_passthrough(pipeline)
     baselines = check_baselines(baselines)
@@ -225,14 +273,59 @@ def probe_representations(
         random_state=random_state,
         verbose=verbose,
     )
-    data = check_rows(number_of_rows(X), y, groups, control)
+    resampling = Resampling.checked(n_resamples, confidence_level, random_state)
+    n_samples = number_of_rows(X)
+    data = check_rows(n_samples, y, groups, control)
+    if units is not None:
+        check_units(units, strata, n_samples, data.rows)
+    elif strata is not None:
+        raise ValueError(
+            "strata must come with units, got units=None; if every row is a unit, pass "
+            "units=np.arange(n_samples)"
+        )
     source = fitted_in_fold(pipeline, X, data, representations, baselines)
     run = probe_folds(source, data, outer_splits(cv, data), settings)
-    run.in_order([*representations, *baselines])
+    names = [*representations, *baselines]
+    run.in_order(names)
     warn_not_converged(run.rows, max_iter)
     tables = [columns_of(run.rows, as_frame)]
     if return_recall:
         tables.append(run.recall_table(as_frame))
     if return_predictions:
         tables.append(run.prediction_table(as_frame))
+    if units is not None:
+        test = run.pooled(names[0])[0]
+        predictions = [run.pooled(name)[1] for name in names]
+        found, n_units = resample_predictions(
+            data.y[test], predictions, data.rows[test], units, strata, n_samples, resampling
+        )
+        tables.append(columns_of(_summary(names, found, resampling, n_units), as_frame))
     return tables[0] if len(tables) == 1 else tuple(tables)
+
+
+def _summary(names, found, resampling, n_units) -> list[dict]:
+    """Rows of the summary: intervals of each score and of its difference from "raw"."""
+    scores, accuracies = found.accuracy(), found.accuracies()
+    reference = names.index("raw") if "raw" in names else None
+    rows = []
+    for i, name in enumerate(names):
+        low, high = resampling.interval(accuracies[:, i])
+        difference = difference_low = difference_high = float("nan")
+        if reference is not None:
+            difference = scores[i] - scores[reference]
+            difference_low, difference_high = resampling.interval(
+                accuracies[:, i] - accuracies[:, reference]
+            )
+        rows.append(
+            {
+                "representation": name,
+                "balanced_accuracy": float(scores[i]),
+                "low": float(low),
+                "high": float(high),
+                "difference": float(difference),
+                "difference_low": float(difference_low),
+                "difference_high": float(difference_high),
+                "n_units": n_units,
+            }
+        )
+    return rows

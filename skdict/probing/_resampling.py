@@ -2,114 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
 
-from skdict._validation import check_integer, check_real
-from skdict.probing._rows import is_missing
+from skdict._units import Resampler, Resampling, read_units, warn_single_units
 
 UNITS_AT_ONCE = 1 << 22  # entries of a block of resamples: 32 MB
-
-
-@dataclass(frozen=True)
-class Units:
-    """The independent units of the rows, sorted by stratum."""
-
-    index: np.ndarray  # (n_rows,) unit of each row
-    low: np.ndarray  # (n_units,) first unit of the unit's stratum
-    high: np.ndarray  # (n_units,) behind the last unit of the unit's stratum
-    n_strata: int
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return self.low.shape[0]
-
-
-def check_units(units, strata, n_rows: int, *, stacklevel: int | None = 3) -> Units:
-    """Validate and encode units and strata; None stands for every row and for one stratum.
-
-    Warns of units that are alone in their stratum, unless `stacklevel` is None.
-    """
-    unit = np.arange(n_rows) if units is None else _encode("units", units, n_rows)
-    if strata is None:
-        stratum_of_unit = np.zeros(unit.max() + 1, dtype=np.intp)
-    else:
-        stratum = _encode("strata", strata, n_rows)
-        stratum_of_unit = np.empty(unit.max() + 1, dtype=np.intp)
-        stratum_of_unit[unit] = stratum
-        split = stratum_of_unit[unit] != stratum
-        if split.any():
-            raise ValueError(
-                "units must each lie within one of the strata, but the unit of row "
-                f"{int(np.flatnonzero(split)[0])} lies in several; pass a unit per stratum, "
-                "or coarser strata"
-            )
-    order = np.argsort(stratum_of_unit, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(order.shape[0])
-    sizes = np.bincount(stratum_of_unit)
-    if sizes.max() < 2:
-        raise ValueError(
-            f"units must have a stratum with at least two of them to resample, got {sizes.sum()} "
-            f"units in {sizes.shape[0]} strata; pass finer units or coarser strata"
-        )
-    if (sizes < 2).any() and stacklevel is not None:
-        warnings.warn(
-            f"{np.count_nonzero(sizes < 2)} of {sizes.sum()} units are alone in their stratum and "
-            "the same in every resample, so that the interval is too narrow; pass coarser strata",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
-    ends = np.cumsum(sizes)
-    of_sorted = stratum_of_unit[order]
-    return Units(place[unit], (ends - sizes)[of_sorted], ends[of_sorted], sizes.shape[0])
-
-
-def _encode(name, values, n_rows) -> np.ndarray:
-    """Index of each row's value among the distinct values."""
-    values = np.asarray(values)
-    if values.shape != (n_rows,):
-        raise ValueError(
-            f"{name} must have one entry per prediction: got shape {values.shape} for {n_rows}"
-        )
-    if is_missing(values).any():
-        raise ValueError(f"{name} must not hold NaN or None; drop these rows")
-    try:
-        return np.unique(values, return_inverse=True)[1]
-    except TypeError as error:
-        raise ValueError(f"{name} must hold values of one type ({error})") from error
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """Validated settings of an interval."""
-
-    n_resamples: int
-    confidence_level: float
-    random_state: Any
-
-    @classmethod
-    def checked(cls, n_resamples, confidence_level, random_state) -> Resampling:
-        """Validate what the public functions were given."""
-        check_integer("n_resamples", n_resamples, 1)
-        check_real("confidence_level", confidence_level, 0.0, 1.0, open_low=True)
-        if confidence_level == 1.0:
-            raise ValueError("confidence_level must be smaller than 1, got 1.0; take 0.95")
-        return cls(n_resamples, confidence_level, random_state)
-
-    def interval(self, values) -> tuple[np.ndarray, np.ndarray]:
-        """Percentile interval along the first axis; NaN entries are left out."""
-        tail = (1 - self.confidence_level) / 2
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-            low, high = np.nanquantile(values, [tail, 1 - tail], axis=0)
-        return low, high
 
 
 @dataclass(frozen=True)
@@ -134,7 +35,7 @@ class Resampled:
 
 
 def resample_recall(
-    label: np.ndarray, correct: list[np.ndarray], units: Units, settings: Resampling
+    label: np.ndarray, correct: list[np.ndarray], resampler: Resampler, settings: Resampling
 ) -> Resampled:
     """Draw units with replacement within strata and compute the recall of every label.
 
@@ -144,8 +45,8 @@ def resample_recall(
         Index of the true label.
     correct : list of ndarray of bool, shape (n_rows,)
         Whether the row was predicted rightly, for each prediction.
-    units : Units
-        The units of the rows.
+    resampler : Resampler
+        Draws the units of the rows.
     settings : Resampling
         Number and seed of the resamples.
 
@@ -155,22 +56,24 @@ def resample_recall(
         The recalls. All predictions share the same draws, so that differences are paired.
     """
     n_labels, n_predictions = int(label.max()) + 1, len(correct)
-    shape = (n_labels, units.n_units)
-    totals = sparse.coo_array((np.ones(label.shape), (label, units.index)), shape=shape).tocsr()
+    unit, n_units = resampler.units.index, resampler.units.n_units
+    shape = (n_labels, n_units)
+    totals = sparse.coo_array((np.ones(label.shape), (label, unit)), shape=shape).tocsr()
     hits = [
-        sparse.coo_array((right.astype(float), (label, units.index)), shape=shape).tocsr()
+        sparse.coo_array((right.astype(float), (label, unit)), shape=shape).tocsr()
         for right in correct
     ]
     counts = sparse.vstack([totals, *hits]).tocsr()
     n_rows, *n_right = np.split(counts.sum(axis=1), n_predictions + 1)
     n_resamples = settings.n_resamples
     resampled = np.empty((n_resamples, n_predictions, n_labels))
-    block = max(1, UNITS_AT_ONCE // units.n_units)
+    block = max(1, UNITS_AT_ONCE // n_units)
     rng = check_random_state(settings.random_state)
     for start in range(0, n_resamples, block):
         stop = min(start + block, n_resamples)
-        weights = np.stack([_draw(rng, units) for _ in range(start, stop)], axis=1)
-        drawn = (counts @ weights).T.reshape(stop - start, n_predictions + 1, n_labels)
+        weights = [resampler.weights(rng).astype(np.float64) for _ in range(start, stop)]
+        drawn = counts @ np.stack(weights, axis=1)
+        drawn = drawn.T.reshape(stop - start, n_predictions + 1, n_labels)
         with np.errstate(invalid="ignore"):  # 0 / 0: the label was not drawn
             resampled[start:stop] = drawn[:, 1:] / drawn[:, :1]
     return Resampled(
@@ -181,13 +84,7 @@ def resample_recall(
     )
 
 
-def _draw(rng, units: Units) -> np.ndarray:
-    """How often each unit occurs in a resample that keeps the size of each stratum."""
-    drawn = rng.randint(units.low, units.high)
-    return np.bincount(drawn, minlength=units.n_units).astype(np.float64)
-
-
-def resample_predictions(y_true, predictions, rows, units, strata, settings: Resampling):
+def resample_predictions(y_true, predictions, rows, units, strata, n_samples, settings: Resampling):
     """Resample predictions of the same test rows, paired.
 
     Parameters
@@ -197,9 +94,11 @@ def resample_predictions(y_true, predictions, rows, units, strata, settings: Res
     predictions : list of ndarray of int, shape (n_test,)
         Predicted label indices.
     rows : ndarray of int, shape (n_test,)
-        Positions of the test rows in `units` and `strata`.
-    units, strata : array-like or None
-        As the public functions take them, for all rows.
+        Positions of the test rows in X; a row that several folds have predicted is there often.
+    units, strata : array-like, shape (n_samples,), or None
+        As the public functions take them, for all rows of X.
+    n_samples : int
+        Number of rows of X.
     settings : Resampling
         Number and seed of the resamples.
 
@@ -210,54 +109,15 @@ def resample_predictions(y_true, predictions, rows, units, strata, settings: Res
     n_units : int
         Units drawn from.
     """
-    unit = units_of_rows(units, strata, rows)
+    drawn = read_units(units, strata, n_samples, rows)
+    resampler = Resampler(drawn, stacklevel=4)
     label = np.unique(y_true, return_inverse=True)[1]
-    found = resample_recall(label, [y_true == y_pred for y_pred in predictions], unit, settings)
-    warn_single_units(found, stacklevel=4)
-    return found, unit.n_units
+    correct = [y_true == y_pred for y_pred in predictions]
+    found = resample_recall(label, correct, resampler, settings)
+    warn_single_units(found.n_units_per_label, stacklevel=4)
+    return found, drawn.n_units
 
 
-def units_of_rows(units, strata, rows, n_samples: int | None = None) -> Units:
-    """Units of some rows of X; called before anything is fitted, so that errors come early.
-
-    Parameters
-    ----------
-    units, strata : array-like or None
-        As the public functions take them, for all rows of X.
-    rows : ndarray of int, shape (n_rows,)
-        Positions in X.
-    n_samples : int or None, default=None
-        Number of rows of X; None leaves the lengths unchecked.
-
-    Returns
-    -------
-    Units
-        The units of these rows.
-    """
-    of_rows = {}
-    for name, values in (("units", units), ("strata", strata)):
-        values = None if values is None else np.asarray(values)
-        if values is not None and n_samples is not None and values.shape != (n_samples,):
-            raise ValueError(
-                f"{name} must have one entry per row of X: got shape {values.shape} for "
-                f"{n_samples} rows"
-            )
-        of_rows[name] = None if values is None else values[rows]
-    if units is None:
-        of_rows["units"] = rows  # a row that several folds have predicted is still one unit
-    # before the fits n_samples is given, after them the rows are those of the interval
-    stacklevel = 5 if n_samples is None else None
-    return check_units(of_rows["units"], of_rows["strata"], rows.shape[0], stacklevel=stacklevel)
-
-
-def warn_single_units(found: Resampled, *, stacklevel: int = 3) -> None:
-    """Say that labels with one unit add nothing to the width of an interval."""
-    single = int((found.n_units_per_label == 1).sum())
-    if single:
-        warnings.warn(
-            f"{single} of {found.n_units_per_label.shape[0]} labels have a single unit, whose own "
-            "sampling error no resample can show: the interval is too narrow; leave these labels "
-            "out or pass finer units if the rows are independent",
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+def check_units(units, strata, n_samples, rows) -> None:
+    """Raise for what could not be resampled; called before anything is fitted."""
+    Resampler(read_units(units, strata, n_samples, rows))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from skdict._units import is_missing
 from skdict._validation import check_control
 
 
@@ -66,25 +67,6 @@ def check_rows(n_samples: int, y, groups, control=None) -> ProbedRows:
         groups=columns["groups"][rows] if grouped else None,
         control_groups=columns["groups"][controls] if grouped else None,
     )
-
-
-def is_missing(values) -> np.ndarray:
-    """Which of some labels, groups or units are None or NaN, shape (n_values,)."""
-    array = np.asarray(values)
-    if array.dtype.kind == "f":
-        return np.isnan(array)
-    if array.dtype.kind not in "OU" or (array.dtype.kind == "U" and array is values):
-        return np.zeros(array.shape, dtype=bool)
-    # of a list of strings with a missing value NumPy makes the string "nan"
-    entries = values if isinstance(values, (list, tuple)) else array.tolist()
-    return np.array([value is None or _is_nan(value) for value in entries], dtype=bool)
-
-
-def _is_nan(value) -> bool:
-    """Whether `value` is a NaN, or pandas' NA."""
-    if isinstance(value, (float, np.floating)):
-        return bool(np.isnan(value))
-    return type(value).__name__ == "NAType"
 
 
 def take_rows(X, rows):

@@ -7,10 +7,11 @@ from scipy import linalg
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch, check_random_state
 
+from skdict._units import Resampling
 from skdict._validation import check_integer
 from skdict.probing._folds import Features, probe_folds
 from skdict.probing._logistic import ProbeSettings, fit_scaler, warn_not_converged
-from skdict.probing._resampling import Resampling, resample_predictions, units_of_rows
+from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_dense, check_rows
 from skdict.probing._splits import outer_splits
 from skdict.probing._tables import columns_of
@@ -229,7 +230,7 @@ def probe_subspaces(
     )
     X = check_dense(X, "X")
     data = check_rows(X.shape[0], y, groups)
-    units_of_rows(units, strata, data.rows, X.shape[0])
+    check_units(units, strata, X.shape[0], data.rows)
     row_basis = _row_basis(X, W, rcond)
     subspaces = _check_subspaces(subspaces, row_basis)
     rng = check_random_state(random_state)
@@ -241,7 +242,7 @@ def probe_subspaces(
     test = run.pooled("whole")[0]
     predictions = [run.pooled(name)[1] for name in parts]
     found, n_units = resample_predictions(
-        data.y[test], predictions, test, units, strata, resampling
+        data.y[test], predictions, test, units, strata, X.shape[0], resampling
     )
     chance = float(np.mean([row["chance"] for row in run.rows]))
     rank = row_basis.shape[1]

@@ -6,13 +6,13 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.utils import check_random_state
 
+from skdict._units import Resampler, read_units
 from skdict.metrics import (
     best_features,
     selectivity_difference_interval,
     selectivity_interval,
     selectivity_scores,
 )
-from skdict.metrics._selectivity_interval import Resampler
 
 VARIANTS = pytest.mark.parametrize(
     "kind, reference", [("average", "pooled"), ("average", "macro"), ("maximum", "pooled")]
@@ -38,9 +38,9 @@ def test_resampled_scores_equal_scores_of_the_rows_drawn(kind, reference):
         sparse.csr_array(codes), y, feature=feature, units=donor, strata=strata, n_resamples=5,
         random_state=3, **options,
     )  # fmt: skip
-    resampler, rng = Resampler(donor, strata, y.size), check_random_state(3)
+    resampler, rng = Resampler(read_units(donor, strata, y.size)), check_random_state(3)
     for resampled in interval.resampled:
-        weights = resampler.weights(rng)
+        weights = resampler.weights(rng, scaled=True)
         assert weights[::2].sum() == weights[1::2].sum() == 6  # six donors of each stratum
         rows = np.concatenate(
             [np.flatnonzero(donor == d) for d in range(12) for _ in range(weights[d])]
@@ -151,9 +151,9 @@ def test_frames():
         ({"feature": [0]}, r"feature must hold one integer index per label scored, shape \(2,\)"),
         ({"feature": [0.0, 1.0]}, "feature must hold one integer index"),
         ({"feature": [0, 4]}, "feature must be in 0 to 3, got 0 to 4"),
-        ({"strata": [0, 1, 2, 3]}, "strata must hold at least one stratum with two units"),
+        ({"strata": [0, 1, 2, 3]}, "units must have a stratum with at least two"),
         ({"units": [0, 0, 1, 1], "strata": [0, 1, 1, 1]}, "unit 0 lies in 0 and 1"),
-        ({"units": [0, 0, 0, 0]}, "at least one stratum with two units"),
+        ({"units": [0, 0, 0, 0]}, "units must have a stratum with at least two"),
         ({"n_resamples": 0}, "n_resamples must be an integer >= 1"),
         ({"confidence_level": 1.0}, "confidence_level must be less than 1"),
         ({"confidence_level": 95}, "confidence_level must be in"),
@@ -172,3 +172,18 @@ def test_errors_of_the_difference():
         selectivity_difference_interval(np.eye(4), np.eye(4)[:, :2], y, feature_other=[0, 2])
     with pytest.raises(ValueError, match="codes_other must be two-dimensional"):
         selectivity_difference_interval(np.eye(4), np.ones(4), y)
+
+
+def test_progress_is_printed_when_asked_for(capsys):
+    codes, y = np.eye(4), ["a", "a", "b", "b"]
+    for function, sets in [
+        (selectivity_interval, (codes,)),
+        (selectivity_difference_interval, (codes, codes)),
+    ]:
+        quiet = function(*sets, y, n_resamples=20, random_state=0)
+        assert capsys.readouterr().out == ""
+        loud = function(*sets, y, n_resamples=20, random_state=0, verbose=1)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 10 and lines[0].startswith("[selectivity] resample 2 of 20, ")
+        assert all(line.endswith(" s left") for line in lines)
+        np.testing.assert_array_equal(loud.resampled, quiet.resampled)

@@ -1,5 +1,6 @@
 """The permutation test: oracles, calibration, corrections and what it prints."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import false_discovery_control, hypergeom, kstest
 from sklearn.utils import check_random_state
 
 from skdict.metrics import selectivity_null, selectivity_scores, selectivity_test
-from skdict.metrics._units import read_units
+from skdict.metrics._unit_counts import count_units
 
 VARIANTS = pytest.mark.parametrize(
     "kind, reference", [("average", "pooled"), ("average", "macro"), ("maximum", "pooled")]
@@ -174,7 +175,7 @@ def test_share_of_false_pairs_by_its_definition():
     everything = np.vstack([test.score.max(axis=1), test.maxima])
     center, scale = everything.mean(axis=0)[:, None], everything.std(axis=0)[:, None]
     rng = check_random_state(0)  # the same permutations once more, nothing left out or binned
-    units = read_units(sparse.csr_array(codes != 0).astype(np.int32), np.arange(4), UNEQUAL,
+    units = count_units(sparse.csr_array(codes != 0).astype(np.int32), np.arange(4), UNEQUAL,
                        None, None)  # fmt: skip
     null = [selectivity_scores(codes, units.permuted(rng)) for _ in range(60)]
     np.testing.assert_array_equal([scores.max(axis=1) for scores in null], test.maxima)
@@ -268,6 +269,21 @@ def test_labels_blocks_and_seed(kind, reference, monkeypatch):
     blocks = selectivity_test(codes, UNEQUAL, **options)
     np.testing.assert_array_equal(blocks.p_value, every.p_value)
     np.testing.assert_array_equal(blocks.maxima, every.maxima)
+
+
+def test_progress_says_how_much_time_is_left(capsys):
+    codes, y = np.eye(4), [0, 0, 1, 1]
+    for verbose in (0, 1):
+        test = selectivity_test(codes, y, n_permutations=25, random_state=0, verbose=verbose)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 10 * verbose
+    assert re.fullmatch(r"\[selectivity\] permutation 3 of 25, [0-9.]+ s, [0-9.]+ s left", lines[0])
+    assert lines[-1].startswith("[selectivity] permutation 25 of 25, ")
+    assert lines[-1].endswith(", 0.0 s left")
+    silent = selectivity_test(codes, y, n_permutations=25, random_state=0)
+    np.testing.assert_array_equal(test.p_value, silent.p_value)
+    selectivity_test(codes, y, n_permutations=3, verbose=1)
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_no_dense_copy_of_the_codes():

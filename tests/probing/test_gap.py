@@ -136,7 +136,7 @@ def test_errors_name_the_parameter(data):
         ({"representations": ("raw", "codes")}, 'representations must not hold "raw"'),
         ({"parameter": "sparsity"}, "parameter must be one of the last step"),
         ({"model": StandardScaler()}, "parameter must be one of the last step"),
-        ({"units": np.arange(10)}, "units must have one entry per row of X"),
+        ({"units": np.arange(10)}, "units must have one entry per row"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(**more)
@@ -154,11 +154,14 @@ class Unfittable(LargestValuesSelector):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"units": np.arange(300)}, r"units must have one entry per row of X: got shape \(300,\)"),
-        ({"units": np.arange(100)}, r"units must have one entry per row of X: got shape \(100,\)"),
-        ({"units": None, "strata": np.zeros(300)}, "strata must have one entry per row of X"),
-        ({"units": np.arange(240) // 2, "strata": np.arange(240)}, "units must each lie within"),
-        ({"units": np.full(240, np.nan)}, "units must not hold NaN"),
+        ({"units": np.arange(300)}, r"units must have one entry per row: got shape \(300,\)"),
+        ({"units": np.arange(100)}, r"units must have one entry per row: got shape \(100,\)"),
+        ({"units": None, "strata": np.zeros(300)}, "strata must have one entry per row"),
+        (
+            {"units": np.arange(240) // 2, "strata": np.arange(240)},
+            "units must lie in one stratum each",
+        ),
+        ({"units": np.full(240, np.nan)}, "units holds missing values"),
     ],
 )
 def test_units_and_strata_are_looked_at_before_anything_is_fitted(data, wrong, message):

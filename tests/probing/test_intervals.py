@@ -218,14 +218,14 @@ def test_errors_name_the_parameter(wells):
         ({"y_pred": pred[:-1]}, "y_pred must have one entry per row"),
         ({"y_pred": np.zeros(300)}, "y_pred must hold labels of the kind"),
         ({"y_true": []}, "y_true must be one-dimensional and not empty"),
-        ({"units": well[:-1]}, "units must have one entry per prediction"),
-        ({"units": np.full(300, np.nan)}, "units must not hold NaN"),
-        ({"strata": np.arange(300)}, "units must each lie within one of the strata"),
+        ({"units": well[:-1]}, "units must have one entry per row"),
+        ({"units": np.full(300, np.nan)}, "units holds missing values"),
+        ({"strata": np.arange(300)}, "units must lie in one stratum each"),
         ({"strata": well}, "units must have a stratum with at least two"),
         ({"units": np.zeros(300)}, "units must have a stratum with at least two"),
         ({"n_resamples": 0}, "n_resamples must be an integer >= 1"),
         ({"confidence_level": 1.5}, "confidence_level must be in"),
-        ({"confidence_level": 1.0}, "confidence_level must be smaller than 1"),
+        ({"confidence_level": 1.0}, "confidence_level must be less than 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(**options)

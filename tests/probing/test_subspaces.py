@@ -161,7 +161,7 @@ def test_errors_name_the_parameter(planted):
         ({"subspaces": ("row", "row")}, "subspaces must be distinct"),
         ({"subspaces": ()}, "subspaces must be names among"),
         ({"n_random": 0}, "n_random must be an integer >= 1"),
-        ({"units": np.arange(3)}, "units must have one entry per row of X"),
+        ({"units": np.arange(3)}, "units must have one entry per row"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(**more)
