@@ -8,6 +8,8 @@ from benchmarks.study.verdicts import FAILS, HOLDS, RULES, UNTESTABLE
 INTRODUCTION = """\
 .. This page is made by python -m benchmarks.study; changes belong there.
 
+.. _study:
+
 {title}
 The tables and figures of the ICFL paper [1]_ on data that anyone can have, with the paper's trend
 beside ours and a verdict that a rule computes from the numbers. ``make study`` runs it again:
@@ -90,7 +92,9 @@ def verdict_table(found):
     """Every claim with the paper's numbers, ours, and the verdict."""
     claims = [claim for section in found["sections"].values() for claim in section["claims"]]
     counts = Counter(claim["verdict"] for claim in claims)
-    counted = ", ".join(f"{counts[word]} {word}" for word in (HOLDS, FAILS, UNTESTABLE))
+    counted = (
+        f"{counts[HOLDS]} hold, {counts[FAILS]} do not hold, {counts[UNTESTABLE]} cannot be tested"
+    )
     rows = [
         (
             claim["figure"],
