@@ -56,7 +56,9 @@ def page(found, pictures):
         underlined("Data"),
         data_table(found),
     ]
-    for name, section in sections.items():
+    # The search runs first, and is read just before what its choice is worth.
+    for name in sorted(sections, key=lambda name: name in ("search", "confirm")):
+        section = sections[name]
         parts += [underlined(section["title"]), describe_section(name, section, pictures)]
     parts += [underlined("Settings"), settings_text(found), REFERENCES]
     return "\n".join(parts)
@@ -131,12 +133,12 @@ def data_table(found):
             entry["holds_out"],
             f"{entry['units']:,}",
             f"{entry['n_components']:,}, {entry['n_nonzero']}",
-            entry["carries"],
         )
         for name, entry in found["data"].items()
     ]
-    header = ("set", "rows", "labels", "held out", "units", "atoms, non-zeros", "what it carries")
-    return table(header, rows, widths=(16, 9, 12, 14, 6, 9, 34))
+    header = ("set", "rows", "labels", "held out", "units", "atoms, non-zeros")
+    carried = "".join(f"- *{name}*: {entry['carries']}\n" for name, entry in found["data"].items())
+    return table(header, rows, widths=(24, 12, 18, 24, 10, 12)) + f"\n{carried}"
 
 
 def describe_section(name, section, pictures):
