@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,10 +19,15 @@ import numpy as np
 import skdict
 
 SKDICT = Path(skdict.__file__).parent
-# What learns and codes: a change there changes every number of the study.
-LEARNING = ("_base.py", "_coding.py", "_icfl.py", "_minibatch.py", "_topk_sae.py", "_training.py")
-LEARNING += ("_whitening.py", "kernels/_numba_learning.py", "kernels/_numba_pursuit.py")
-LEARNING += ("kernels/_numba_sae.py", "kernels/_cpu.py")
+# What shows results, and what runs on other devices: no number of the study depends on it.
+WITHOUT_NUMBERS = (
+    "_demo/*",
+    "cli.py",
+    "display/*",
+    "kernels/_torch*",
+    "kernels/_triton*",
+    "report.py",
+)
 
 
 class Cache:
@@ -129,6 +135,16 @@ def source_digest(paths):
 
 
 @lru_cache
-def learning_digest():
-    """Digest of skdict's code that learns and codes, as it is when the process starts."""
-    return source_digest(SKDICT / name for name in LEARNING)
+def library_digest():
+    """Digest of skdict's code behind the numbers, as it is when the process starts."""
+    return source_digest(library_files())
+
+
+def library_files():
+    """Files of skdict that a number of the study may depend on, in order."""
+    names = {path: path.relative_to(SKDICT).as_posix() for path in SKDICT.rglob("*.py")}
+    return sorted(
+        path
+        for path, name in names.items()
+        if not any(fnmatch(name, pattern) for pattern in WITHOUT_NUMBERS)
+    )

@@ -36,7 +36,8 @@ def section(results, settings, sets):
         histograms[name] = found[0]["shown"]
     header = ("data", "labels", "mean AUC", "labels with AUC > 0.5", "effect size (Cohen's d)")
     text = (
-        "The direction of a label's best feature separates held-out rows of the label from others"
+        "The direction of a label's best feature ranks held-out rows of the label above others: "
+        "mean AUC over the labels above 0.5"
     )
     note = (
         "Feature and sign of its direction are chosen on training rows, the cosines are those of "

@@ -16,7 +16,7 @@ import numpy as np
 
 import skdict
 from benchmarks.study import data as data_sets
-from benchmarks.study.cache import learning_digest, source_digest
+from benchmarks.study.cache import library_digest, source_digest
 from benchmarks.study.configurations import Configuration
 
 HERE = Path(__file__).resolve().parent
@@ -99,7 +99,7 @@ class Task:
             "settings": {name: every[name] for name in kind.settings},
             "skdict": skdict.__version__,
             "source": digest_of_kind(self.kind),
-            "learning": learning_digest(),
+            "library": library_digest(),
         }
 
     def describe(self):
