@@ -14,6 +14,8 @@ MODULES = [
     "skdict.comparison",
     "skdict.datasets",
     "skdict.display",
+    "skdict.extraction",
+    "skdict.imaging",
     "skdict.metrics",
     "skdict.model_selection",
     "skdict.preprocessing",

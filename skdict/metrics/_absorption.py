@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from skdict._tables import table
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import encode_labels, locate_labels
 from skdict.metrics._selectivity import selectivity_scores
-from skdict.metrics._tables import table
 
 # Dense codes of one block of rows.
 _BLOCK_VALUES = 1 << 21

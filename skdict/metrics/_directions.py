@@ -6,10 +6,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from skdict._tables import table
 from skdict._validation import check_integer
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
-from skdict.metrics._tables import table
 
 # Float64 values of one block of rows.
 _BLOCK_VALUES = 1 << 20

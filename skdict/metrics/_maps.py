@@ -8,12 +8,12 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.utils import Bunch
 
+from skdict._tables import table
 from skdict._units import read_units
 from skdict._validation import check_boolean_or, check_choice, check_integer
 from skdict.metrics._activity import check_codes
 from skdict.metrics._atoms import check_atoms, unit_atoms
 from skdict.metrics._labels import encode_labels, locate_labels
-from skdict.metrics._tables import table
 
 
 def aggregate_embeddings(X, y, *, units=None, labels=None) -> Bunch:

@@ -7,11 +7,11 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
 
+from skdict._tables import table
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import active_pattern, check_codes, column_counts
 from skdict.metrics._atoms import unit_atoms
 from skdict.metrics._stability import mean_and_length
-from skdict.metrics._tables import table
 
 
 def dictionary_recovery(true, learned, *, threshold: float = 0.9, absolute: bool = False) -> Bunch:

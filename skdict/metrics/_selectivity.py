@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from skdict._tables import table
 from skdict._validation import check_choice
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
-from skdict.metrics._tables import table
 
 KINDS = ("average", "maximum")
 REFERENCES = ("pooled", "macro")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import Bunch
 
+from skdict._tables import table
 from skdict.metrics._selectivity import best_features, best_labels, check_thresholds
-from skdict.metrics._tables import table
 
 
 def selectivity_curves(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skdict._tables import table
 from skdict._units import read_units
 from skdict._validation import check_integer
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
 from skdict.metrics._selectivity import check_kind, scores_from_counts
-from skdict.metrics._tables import table
 
 
 def _halves(rng, key: np.ndarray, stratum: np.ndarray) -> np.ndarray:

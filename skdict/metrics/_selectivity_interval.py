@@ -8,12 +8,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 
+from skdict._tables import table
 from skdict._units import Resampler, Resampling, read_units, warn_single_units
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, label_counts, locate_labels
 from skdict.metrics._progress import steps
 from skdict.metrics._selectivity import check_kind, scores_from_counts
-from skdict.metrics._tables import table
 from skdict.metrics._unit_counts import gather
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.utils import Bunch, check_random_state
 
+from skdict._tables import table
 from skdict._validation import check_choice, check_integer, check_real
 from skdict.metrics._activity import active_pattern
 from skdict.metrics._labels import check_two_labels, encode_labels, locate_labels
 from skdict.metrics._null import TIE, distinct_permutations
 from skdict.metrics._progress import steps
 from skdict.metrics._selectivity import check_kind, scores_from_counts
-from skdict.metrics._tables import table
 from skdict.metrics._unit_counts import count_units
 
 # Scores worked on at once: blocks of 2 MB stay in the cache between the passes over them.

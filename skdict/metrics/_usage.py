@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import Bunch
 
+from skdict._tables import table
 from skdict._validation import check_integer, check_real
 from skdict.metrics._activity import active_pattern, column_counts
-from skdict.metrics._tables import table
 
 
 def activation_frequency(codes, *, active="nonzero") -> np.ndarray:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skdict._tables import columns_of, table_of
 from skdict.probing._logistic import ProbeSettings, probe
 from skdict.probing._rows import ProbedRows
 from skdict.probing._splits import inner_splits, training_controls
-from skdict.probing._tables import columns_of, table_of
 
 
 class Features(NamedTuple):

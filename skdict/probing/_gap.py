@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from skdict._tables import columns_of
 from skdict._units import Resampling
 from skdict.probing._folds import probe_folds
 from skdict.probing._logistic import ProbeSettings, warn_not_converged
@@ -13,7 +14,6 @@ from skdict.probing._pipelines import check_representations, drop_passthrough, f
 from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_rows, number_of_rows
 from skdict.probing._splits import outer_splits
-from skdict.probing._tables import columns_of
 
 
 def probe_gap(

@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import Bunch
 
+from skdict._tables import columns_of
 from skdict._units import Resampling
 from skdict.probing._folds import Features, ProbeRun, probe_folds
 from skdict.probing._logistic import ProbeSettings, scaler_of, warn_not_converged
 from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import ProbedRows, check_dense, check_rows
 from skdict.probing._splits import outer_splits
-from skdict.probing._tables import columns_of
 
 
 def probe_layers(

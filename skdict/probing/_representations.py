@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from skdict._tables import columns_of
 from skdict._units import Resampling
 from skdict.probing._folds import probe_folds
 from skdict.probing._logistic import ProbeSettings, warn_not_converged
@@ -14,7 +15,6 @@ from skdict.probing._pipelines import (
 from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_rows, number_of_rows
 from skdict.probing._splits import outer_splits
-from skdict.probing._tables import columns_of
 
 
 def probe_representations(

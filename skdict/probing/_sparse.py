@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from skdict._tables import columns_of
 from skdict._validation import check_integer, check_real
 from skdict.probing._rows import ProbedRows, check_dense, check_rows
 from skdict.probing._splits import outer_splits
-from skdict.probing._tables import columns_of
 
 
 def sparse_probe(

@@ -7,6 +7,7 @@ from scipy import linalg
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch, check_random_state
 
+from skdict._tables import columns_of
 from skdict._units import Resampling
 from skdict._validation import check_integer
 from skdict.probing._folds import Features, probe_folds
@@ -14,7 +15,6 @@ from skdict.probing._logistic import ProbeSettings, fit_scaler, warn_not_converg
 from skdict.probing._resampling import check_units, resample_predictions
 from skdict.probing._rows import check_dense, check_rows
 from skdict.probing._splits import outer_splits
-from skdict.probing._tables import columns_of
 
 SUBSPACES = ("row", "null", "random")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn.utils import Bunch
 
 from skdict._validation import import_optional
@@ -24,6 +25,14 @@ def table(columns: dict, as_frame: bool, **others):
     Bunch or DataFrame
         The table.
     """
-    if as_frame:
-        return import_optional("pandas", extra="io").DataFrame(columns)
-    return Bunch(**columns, **others)
+    return table_of(columns, True) if as_frame else Bunch(**columns, **others)
+
+
+def columns_of(rows: list[dict], as_frame: bool):
+    """Table of equal dicts, one per row: a dict of columns, or a DataFrame."""
+    return table_of({name: np.array([row[name] for row in rows]) for name in rows[0]}, as_frame)
+
+
+def table_of(columns: dict, as_frame: bool):
+    """Dict of columns, or the same as a DataFrame."""
+    return import_optional("pandas", extra="io").DataFrame(columns) if as_frame else columns
