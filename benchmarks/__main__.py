@@ -21,6 +21,7 @@ QUALITY = (
     "time_to_quality",
     "choose_size",
     "probe_scale",
+    "channel_scale",
 )
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 
