@@ -12,6 +12,7 @@ MODULES = [
     "skdict",
     "skdict.baselines",
     "skdict.comparison",
+    "skdict.concept_gallery",
     "skdict.datasets",
     "skdict.display",
     "skdict.extraction",

@@ -122,3 +122,103 @@ Traps
 4. Standardised per plate by the authors: the plate is hardly visible in means, and a plate's mean
    depends on which lines it carries.
 """
+
+CELL_PAINTING_CROPS = """\
+Four six-channel Cell Painting crops with nuclei and cells
+==========================================================
+
+4 crops x 6 channels x 256 x 256 pixels, uint16 as acquired (Opera Phenix), with label images. All
+four lie in one field: plate BR00143976, well C03, site 3 of the Pediatric Cancer Atlas pilot.
+
+Source
+------
+github.com/WayScience/CytoDataFrame, commit 462accbc18e57441b560cde034667e0c88f4d9b9,
+tests/data/cytotable/pediatric_cancer_atlas_profiling. Licence: BSD-3-Clause (the repository's own);
+the project that the field comes from, doi:10.5281/zenodo.15548848, is CC0 1.0.
+
+What was done
+-------------
+The source has outline drawings of the cells, not labels: they were filled, boundary pixels given
+to a cell by watershed, and cells that held two nuclei split by watershed. An overlay looked right
+to the eye; that is all the checking there was. For this package four crops were cut out of the
+field of 1080 x 1080 pixels. No pixel was changed.
+
+Arrays
+------
+images      (4, 6, 256, 256) pixels
+channels    DNA, ER, RNA, AGP (actin, Golgi, plasma membrane), Mito, Brightfield
+nuclei      label image; the whole field has 37 nuclei
+cells       label image, same number as the nucleus; the whole field has 29 cells
+ignore      pixels of nuclei without a cell label
+cut         pixels of cells that reach beyond the crop
+origin_yx   first row and column of each crop in the field
+field       name of the field
+plate       barcode
+well        position
+site        number of the field in the well
+
+Traps
+-----
+1. One field of one well. Cells of one field share everything, so that no number of cells makes a
+   second replicate: nothing about a treatment, a cell line or a plate can be inferred. What the
+   well was plated with is not stated in the source.
+2. Cells at the border of the field have no label (CellProfiler drops them). Where such a cell has
+   a nucleus with a label, the nucleus is in ``ignore``. Its cytoplasm has no label at all and
+   looks like background: crops 1 and 3, which touch the upper border, hold some of it.
+3. 15 of the 21 pieces of cells in the crops are cut by the border of a crop (``cut``), and three
+   cells (8, 9 and 17) lie in part in each of two neighbouring crops, 1 and 3.
+4. The mitochondrial channel is saturated at 65,535 in three of the crops.
+"""
+
+SCHWANN_FIELDS = """\
+Five Cell Painting fields of Schwann cells, NF1 wild type and null
+==================================================================
+
+5 fields x 3 channels x 512 x 512 pixels, uint8, with label images: the middle of five fields of
+904 x 1224 pixels, one from each of five wells.
+
+Source
+------
+github.com/WayScience/CytoDataFrame, commit 462accbc18e57441b560cde034667e0c88f4d9b9,
+tests/data/cytotable/NF1_cellpainting_data_shrunken. Licence: BSD-3-Clause (the repository's own).
+The images come from github.com/WayScience/nf1_schwann_cell_painting_data
+(doi:10.5281/zenodo.13345304), whose citation file gives CC BY 4.0 and BSD-3-Clause; cite it.
+
+What was done
+-------------
+The source stretches 8 bits a pixel to 16 (every value is a multiple of 257); here they are 8 bits
+again, without loss. Its masks are binary: nuclei are their connected components, so that touching
+nuclei may be one; cells are a watershed from these nuclei inside the mask of all cells. For this
+package the middle 512 x 512 pixels of each field were cut out.
+
+Arrays
+------
+images      (5, 3, 512, 512) pixels
+channels    DNA (DAPI), ER (GFP), Actin (RFP)
+nuclei      label image
+cells       label image, same number as the nucleus
+ignore      pixels of nuclei without a cell label: none here
+cut         pixels of cells that reach beyond the crop
+origin_yx   first row and column of each crop in the field
+genotype    wild type or null, see below
+field       name of the field
+plate       "2", inferred, see below
+well        position
+site        number of the field in the well
+
+Genotype
+--------
+The README of the second repository gives the layout of its plate 2: columns 1 and 6 are wild type
+(NF1 +/+), columns 7 and 12 null (NF1 -/-), of isogenic cells. So D6 is wild type, and B7, D7, F7
+and H12 are null. The images carry no plate: it is inferred from the table beside them in the
+source, whose name begins with Plate_2, and from well H12 and rows B and H, which plate 1 does not
+use.
+
+Traps
+-----
+1. One wild-type well against four null wells supports no test of the genotype: any two wells
+   differ, and a difference of one well from four others has no replicate behind it.
+2. Cells of one field are not independent of each other.
+3. 44 of the 67 cells are cut by the border of the crop (``cut``): their shape and size are not
+   those of the cell.
+"""

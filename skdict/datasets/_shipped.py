@@ -18,6 +18,9 @@ from skdict.datasets import _descriptions
 _SHA256 = {
     "jump_scope": "35945dd58d3f209e4ea6b1a78a4240151f382061073efea93a013ed8db6f14c0",
     "pediatric_cell_atlas": "a9cdef431da162f123aa32fca5c63e25eea690793f7b7a35f0c5dcf4210f5024",
+    # images, written by _convert_images and loaded by _images
+    "cell_painting_crops": "cbd9fc9b957ca6b78f2f04843fbf836d39475535e84a25a3927250f5407e8482",
+    "schwann_fields": "885be4e16438086d6c6a503920edb94ad571655d177984c83bfd1f4d6ab1263e",
 }
 _DESCRIPTION = {
     "jump_scope": _descriptions.JUMP_SCOPE,

@@ -1,4 +1,4 @@
-"""Plots of codes, dictionaries and probes, in scikit-learn's ``*Display`` convention.
+"""Plots of codes, dictionaries, probes and images, in scikit-learn's ``*Display`` convention.
 
 A display stores numbers; ``plot`` draws them. The class methods (``from_estimator``,
 ``from_codes``, ...) compute the numbers first. Several curves come on one axes by handing on the
@@ -9,9 +9,17 @@ decision.
 """
 
 from skdict.display._binarizer import BinarizerComparisonDisplay
+from skdict.display._boundary import BoundaryProfileDisplay
+from skdict.display._cell_outlines import CellOutlineDisplay
+from skdict.display._cells import CellAlignmentDisplay
+from skdict.display._channels import ChannelCorrelationDisplay, ChannelSummaryDisplay
 from skdict.display._dead import DeadAtomsDisplay
+from skdict.display._decoded import DecodedImagesDisplay
 from skdict.display._directions import DirectionHistogramDisplay
+from skdict.display._gallery import ConceptGalleryDisplay
+from skdict.display._heatmaps import TokenHeatmapDisplay
 from skdict.display._probe import ProbeAccuracyDisplay
+from skdict.display._segments import SegmentAlignmentDisplay
 from skdict.display._selectivity import SelectivityDisplay
 from skdict.display._selectivity_count import SelectivityCountDisplay
 from skdict.display._similarity import SimilarityMapDisplay
@@ -24,11 +32,19 @@ from skdict.display._usage import AtomUsageDisplay
 __all__ = [
     "AtomUsageDisplay",
     "BinarizerComparisonDisplay",
+    "BoundaryProfileDisplay",
+    "CellAlignmentDisplay",
+    "CellOutlineDisplay",
+    "ChannelCorrelationDisplay",
+    "ChannelSummaryDisplay",
+    "ConceptGalleryDisplay",
     "DeadAtomsDisplay",
+    "DecodedImagesDisplay",
     "DirectionHistogramDisplay",
     "LearningRateDisplay",
     "ProbeAccuracyDisplay",
     "ProbeSparsityDisplay",
+    "SegmentAlignmentDisplay",
     "SelectivityCountDisplay",
     "SelectivityDisplay",
     "SimilarityMapDisplay",
@@ -36,4 +52,5 @@ __all__ = [
     "StabilityDisplay",
     "SubspaceProbeDisplay",
     "SweepDisplay",
+    "TokenHeatmapDisplay",
 ]
