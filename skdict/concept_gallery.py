@@ -260,7 +260,7 @@ class _Page:
             row: list = [Html(f'<a href="#section-{concept + 2}">{html.escape(name)}</a>')]
             row += [f"{self.found[f'{end}_alignment'][concept, 0]:.2f}" for end in ENDS]
             if names:
-                row += [f"{value:.2f}" for value in self.correlations.r[concept]]
+                row += [_known(value) for value in self.correlations.r[concept]]
             rows.append(row)
         return table(columns, rows, caption=f"{len(rows)} concepts")
 
@@ -288,9 +288,9 @@ class _Page:
         rows = [
             [
                 str(name),
-                f"{found.r[concept, i]:.2f}",
-                f"{found.low[concept, i]:.2f} to {found.high[concept, i]:.2f}",
-                f"{found.q_value[concept, i]:.2g}",
+                _known(found.r[concept, i]),
+                _known(found.low[concept, i], found.high[concept, i]),
+                _known(found.q_value[concept, i], digits=".2g"),
             ]
             for i, name in enumerate(found.channels)
         ]
@@ -342,6 +342,11 @@ class _Page:
     def _use(self, key: str, label: str) -> str:
         _, width, height = self.pictures[key]
         return _svg(width, height, f'<use href="#{key}"/>', label)
+
+
+def _known(*values: float, digits: str = ".2f") -> str:
+    """A number, or the ends of an interval; a dash for NaN, as for a leak that no image has."""
+    return "–" if np.isnan(values).any() else " to ".join(f"{value:{digits}}" for value in values)
 
 
 def _names(parameter: str, names, what: str, size: int) -> list[str]:

@@ -138,6 +138,12 @@ def test_correlations_stand_beside_the_concepts(examples, images, tmp_path):
         tmp_path / "page.html", examples, images, correlations=correlations
     ).read_text()
     assert "-1.25 to 0.75" in text and text.count("false-discovery rate") == 2
+    assert "–" not in text
+    correlations.r[1, 1] = correlations.low[1, 1] = correlations.q_value[1, 1] = np.nan
+    text = write_concept_gallery(
+        tmp_path / "page.html", examples, images, correlations=correlations
+    ).read_text(encoding="utf-8")
+    assert ">nan" not in text and text.count("–") == 4  # the overview, r, interval, rate
     with pytest.raises(ValueError, match="correlations must be those of the 2 directions .* got 1"):
         write_concept_gallery(tmp_path / "page.html", examples, images, correlations=Bunch(r=r[:1]))
 

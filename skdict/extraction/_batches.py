@@ -38,13 +38,13 @@ def read_batch(batch, number: int) -> tuple[Any, int]:
     name = f"batch {number}"
     if isinstance(batch, Mapping):
         return _read_arguments(batch, name)
-    if isinstance(batch, (list, tuple)) or not (_is_tensor(batch) or hasattr(batch, "__array__")):
+    if isinstance(batch, (list, tuple)) or not (is_tensor(batch) or hasattr(batch, "__array__")):
         raise TypeError(
             f"{name} must be an array of images or a dict of the model's arguments, got "
             f"{_describe(batch)}; of a loader that yields images and labels pass "
             "(images for images, _ in loader)"
         )
-    batch = batch if _is_tensor(batch) else np.asarray(batch)
+    batch = batch if is_tensor(batch) else np.asarray(batch)
     if batch.ndim != 4:
         raise ValueError(
             f"{name} must have shape (n_images, n_channels, height, width), got "
@@ -63,7 +63,7 @@ def _read_arguments(batch, name) -> tuple[dict, int]:
     """Check arguments by name; the first four-dimensional array, or else the first, has images."""
     arguments: dict[str, Any] = {}
     for key, value in batch.items():
-        if not isinstance(value, (*_PLAIN, np.ndarray)) and not _is_tensor(value):
+        if not isinstance(value, (*_PLAIN, np.ndarray)) and not is_tensor(value):
             raise TypeError(
                 f"{name} must hold arrays and plain numbers, strings or None, got "
                 f"{_describe(value)} as {key!r}"
@@ -90,12 +90,13 @@ def _describe(value) -> str:
     return f"{kind} of {len(value)}" if isinstance(value, (list, tuple)) else kind
 
 
-def _is_tensor(value) -> bool:
+def is_tensor(value) -> bool:
+    """Whether a value is a torch tensor."""
     return isinstance(value, import_optional("torch", extra="torch").Tensor)
 
 
 def _is_float(array) -> bool:
-    return array.is_floating_point() if _is_tensor(array) else array.dtype.kind == "f"
+    return array.is_floating_point() if is_tensor(array) else array.dtype.kind == "f"
 
 
 def digest(batch) -> str:
@@ -114,7 +115,7 @@ def digest(batch) -> str:
 
 def _bytes_of(array) -> np.ndarray:
     """Bytes of an array or tensor in row order."""
-    if not _is_tensor(array):
+    if not is_tensor(array):
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     torch = import_optional("torch", extra="torch")
     return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
@@ -126,7 +127,7 @@ def to_model(batch, device, dtype):
         return {name: to_model(value, device, dtype) for name, value in batch.items()}
     if isinstance(batch, _PLAIN):
         return batch
-    tensor = batch if _is_tensor(batch) else as_tensor(batch)
+    tensor = batch if is_tensor(batch) else as_tensor(batch)
     wanted = dtype if tensor.is_floating_point() else None
     return tensor.to(device=device, dtype=wanted, non_blocking=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from skdict._validation import check_integer, import_optional
-from skdict.extraction._batches import as_tensor
+from skdict.extraction._batches import as_tensor, is_tensor
 from skdict.extraction._forward import check_model, home_of
 from skdict.extraction._token_array import TokenArray
 
@@ -108,12 +108,12 @@ def decode_tokens(decoder, tokens, *, class_tokens=None, batch_size: int = 32, d
         Makes a tensor of images (n_images, n_channels, height, width) of a tensor of tokens
         (n_images, n_rows, n_columns, n_features): :func:`mae_decoder`, a torch module, or any
         other function. Where there are class tokens they are its second argument.
-    tokens : array-like, TokenArray, or dict of these
+    tokens : array-like, tensor, TokenArray, or dict of these
         Patch tokens in their places, shape (n_images, n_rows, n_columns, n_features). Of a
         TokenArray that kept the tokens before the patches, the first of them are the class
         tokens. A dict, such as :func:`collect_tokens` returns for several layers, is decoded
         entry by entry.
-    class_tokens : array-like, shape (n_images, n_features), or dict of these, or None, default=None
+    class_tokens : array-like or tensor, shape (n_images, n_features), or dict of these, or None
         Class tokens of the same layer; a dict where `tokens` is one.
     batch_size : int, default=32
         Images decoded at a time.
@@ -215,11 +215,10 @@ def _decode(decoder, arrays, batch_size, home) -> np.ndarray:
 
 def _on_device(name, array, device, dtype):
     """Tensor of a slice of an array; raise if it holds NaN or infinity."""
-    array = np.asarray(array)
-    if array.dtype.kind != "f" or not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold finite floats, got {_fault(array)}")
-    return as_tensor(array).to(device=device, dtype=dtype)
-
-
-def _fault(array) -> str:
-    return f"dtype {array.dtype}" if array.dtype.kind != "f" else "NaN or infinity"
+    torch = import_optional("torch", extra="torch")
+    tensor = array.detach() if is_tensor(array) else as_tensor(np.asarray(array))
+    if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        dtype_name = str(tensor.dtype).removeprefix("torch.")
+        fault = "NaN or infinity" if tensor.is_floating_point() else f"dtype {dtype_name}"
+        raise ValueError(f"{name} must hold finite floats, got {fault}")
+    return tensor.to(device=device, dtype=dtype)

@@ -252,7 +252,7 @@ def most_aligned_patches(
     ([[1, 0]], [[0, 1]], [[1, 0]])
     """
     prepared = PreparedTokens(tokens, transformer, kind)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     n_images, n_tokens = len(prepared), prepared.n_rows * prepared.n_columns
     per_image = patches_per_image(prepared.grid, max_per_image)
     groups, cap = read_groups(units, max_per_unit, n_images)

@@ -10,7 +10,7 @@ from skdict._tables import table
 from skdict._units import encode_names, read_units
 from skdict._validation import check_choice, check_real
 from skdict.imaging._cell_masks import IGNORED, CellMask, CellMasks, TokenPixels
-from skdict.imaging._tokens import PreparedTokens, check_directions
+from skdict.imaging._tokens import PreparedTokens
 
 UNITS_OF_DISTANCE = ("pixels", "patches")
 # Directions worked on at once.
@@ -57,7 +57,7 @@ def _distance(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance and nearest label of checked labels."""
     numbers, place = np.unique(labels, return_inverse=True)
     if numbers[0] != 0:
-        numbers, place = np.append(0, numbers), place + 1
+        numbers, place = np.append(numbers.dtype.type(0), numbers), place + 1
     place = place.reshape(labels.shape)
     if numbers.size == 1:
         return np.full(labels.shape, np.inf), np.zeros(labels.shape, numbers.dtype)
@@ -233,7 +233,7 @@ def boundary_profile(
     array([0., 1., 0., 0.])
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     check_real("confidence_level", confidence_level, 0.0, 1.0, open_low=True)
     masks = CellMasks(labels, ignore)
     pixels = masks.on(prepared)
@@ -242,7 +242,7 @@ def boundary_profile(
     units = read_units(units, None, len(prepared))
     bins = _Bins(masks, edges, class_names.size, of_cell)
     shape = (class_names.size, edges.size - 1)
-    dtype = np.result_type(prepared[0], directions)
+    dtype = prepared.dtype
     unit_profile = np.zeros((units.n_units, *shape, directions.shape[0]), dtype)
     n_pixels = np.empty((len(prepared), *shape), dtype=np.int64)
     for image, rows in enumerate(prepared):

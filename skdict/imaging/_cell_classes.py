@@ -51,7 +51,7 @@ class Fields:
         """Validate what the caller gave."""
         perturbed = check_perturbed(perturbed, n_cells)
         names, index = encode_names(field, n_cells, "field")
-        usable = _chosen_left_out(chosen, names.size, n_directions)
+        usable = _chosen_left_out(chosen, names, index, n_directions)
         n_perturbed = np.bincount(index, perturbed, names.size)
         n_control = np.bincount(index, ~perturbed, names.size)
         both = np.flatnonzero((n_perturbed > 0) & (n_control > 0))
@@ -146,19 +146,37 @@ def _rows(index: np.ndarray, fields: np.ndarray) -> list[np.ndarray]:
     return [order[start:end] for start, end in bounds.T]
 
 
-def _chosen_left_out(chosen, n_fields: int, n_directions: int) -> np.ndarray:
+def _chosen_left_out(chosen, names, index, n_directions: int) -> np.ndarray:
     """Which fields may test a direction, shape (n_fields, n_directions or 1)."""
     if chosen is None:
-        return np.ones((n_fields, 1), dtype=bool)
+        return np.ones((names.size, 1), dtype=bool)
+    n_cells = index.size
     chosen = np.asarray(host_array(chosen, name="chosen"))
-    shapes = ((n_fields,), (n_fields, n_directions))
-    if chosen.dtype != np.bool_ or chosen.shape not in shapes:
+    if chosen.dtype != np.bool_ or chosen.shape not in ((n_cells,), (n_cells, n_directions)):
         raise ValueError(
-            f"chosen must be a boolean mask of shape ({n_fields},) or ({n_fields}, "
-            f"{n_directions}), a row per distinct field in sorted order (of a mask of all images: "
-            f"chosen[np.unique(field)]), got dtype {chosen.dtype} and shape {chosen.shape}"
+            f"chosen must be a boolean mask of shape ({n_cells},) or ({n_cells}, {n_directions}), a "
+            "row per cell (of a mask over images: mask[cells.image]), got dtype "
+            f"{chosen.dtype} and shape {chosen.shape}"
         )
-    return ~(chosen[:, None] if chosen.ndim == 1 else chosen)
+    chosen = chosen[:, None] if chosen.ndim == 1 else chosen
+    by_field = chosen[_first_rows(index, names.size)]
+    for start in range(0, n_cells, _CELLS):
+        cells = slice(start, start + _CELLS)
+        clash = np.flatnonzero((chosen[cells] != by_field[index[cells]]).any(axis=1))
+        if clash.size:
+            raise ValueError(
+                "chosen must be the same for all cells of a field, but the cells of field "
+                f"{names.tolist()[index[start + clash[0]]]!r} differ: a field that chose a "
+                "direction does not test it with any of its cells"
+            )
+    return ~by_field
+
+
+def _first_rows(index: np.ndarray, n_fields: int) -> np.ndarray:
+    """First cell of every field."""
+    first = np.empty(n_fields, dtype=np.intp)
+    first[index[::-1]] = np.arange(index.size)[::-1]
+    return first
 
 
 def _wells(well, names, index, n_cells: int) -> np.ndarray:
@@ -166,8 +184,7 @@ def _wells(well, names, index, n_cells: int) -> np.ndarray:
     if well is None:
         return names
     wells, of_cell = encode_names(well, n_cells, "well")
-    first = np.empty(names.size, dtype=np.intp)
-    first[index[::-1]] = np.arange(n_cells)[::-1]
+    first = _first_rows(index, names.size)
     clash = np.flatnonzero(of_cell != of_cell[first][index])
     if clash.size:
         here, there = wells[of_cell[[first[index[clash[0]]], clash[0]]]].tolist()

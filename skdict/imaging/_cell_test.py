@@ -125,9 +125,9 @@ def cell_class_test(
         Well of every cell, the replicate. None makes every field a replicate.
     alternative : {"two-sided", "greater", "less"}, default="two-sided"
         Whether perturbed cells differ, are more aligned, or less.
-    chosen : array-like of bool, shape (n_fields,) or (n_fields, n_directions), or None
-        Fields that were used to choose the directions; they do not test them. A row per
-        distinct field, in sorted order.
+    chosen : array-like of bool, shape (n_cells,) or (n_cells, n_directions), or None
+        Cells of fields that were used to choose the directions; these fields do not test them. Of
+        a mask over images take ``mask[cells.image]``. All cells of a field are alike.
     n_permutations : int, default=999
         Number of permutations, and of flips where there are more than 12 wells.
     confidence_level : float, default=0.95
@@ -197,7 +197,8 @@ def cell_class_test(
     ``cell_class_test(np.column_stack([cells.n_tokens, cells.row, cells.column]), ...)``. If
     classes differ in size, their spread differs too, and p-values by cells are a little too
     small where the rarer class varies more: in planted fields with small perturbed cells 5.5% of
-    them were at most 0.05. Flips of wells need none of this, but many wells.
+    them were at most 0.05. Flips of wells need none of this, but many wells, and differences
+    that are not skewed.
     If the class was itself read from the images, the test is circular.
 
     Cost: one product of (1 + n_permutations) x n_cells with n_cells x n_directions values, half a

@@ -7,7 +7,7 @@ from sklearn.utils import Bunch
 
 from skdict._tables import table
 from skdict.imaging._cell_masks import BACKGROUND, CellMasks, cells_of
-from skdict.imaging._tokens import PreparedTokens, check_directions
+from skdict.imaging._tokens import PreparedTokens, output_array
 
 
 class CellAlignment(Bunch):
@@ -165,13 +165,14 @@ def cell_alignment(
     (array([4]), array([1.]))
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     masks = CellMasks(labels, ignore)
     pixels = masks.on(prepared)
     cells = masks.table()
-    dtype = np.result_type(prepared[0], directions)
-    alignment = _output(out, (cells["image"].size, directions.shape[0]), dtype)
-    background = np.empty((len(prepared), directions.shape[0]), dtype)
+    n_directions = directions.shape[0]
+    shape = (cells["image"].size, n_directions)
+    alignment = output_array(out, shape, prepared.dtype, ", a row per cell of cell_table")
+    background = np.empty((len(prepared), n_directions), prepared.dtype)
     background_n_pixels = np.empty(len(prepared), dtype=np.int64)
     has_cells = np.zeros(len(prepared), dtype=bool)
     start = n_ignored = 0
@@ -190,15 +191,3 @@ def cell_alignment(
         background=background, background_n_pixels=background_n_pixels,
         images_without_cells=np.flatnonzero(~has_cells), n_ignored_cells=n_ignored, kind=kind,
     )  # fmt: skip
-
-
-def _output(out, shape, dtype) -> np.ndarray:
-    """Array for the result, that of the caller if it has the right shape."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if getattr(out, "shape", None) != shape:
-        raise ValueError(
-            f"out must have shape {shape}, a row per cell of cell_table, got "
-            f"{getattr(out, 'shape', None)}"
-        )
-    return out

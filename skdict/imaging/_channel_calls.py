@@ -40,7 +40,8 @@ def call_features(found, level: float, min_effect: float, margin: float):
         column[undecided] = which[undecided]
 
     for k in range(n_stains, found.r.shape[1]):
-        leads = strong[:, k] & (np.abs(found.r[:, k]) > _strongest_stain(found, k))
+        beside = np.abs(found.r_with_artefact[:, k - n_stains]).max(axis=1)
+        leads = strong[:, k] & (np.abs(found.r[:, k]) > beside)
         say(str(found.channels[k]), leads, np.full(n_features, k))
     largest = np.abs(stains).argmax(axis=1)
     negative = (significant[:, :n_stains] & (stains < 0)).all(axis=1)
@@ -50,17 +51,6 @@ def call_features(found, level: float, min_effect: float, margin: float):
     of_strong = np.where(strong[:, :n_stains], np.abs(stains), -1).argmax(axis=1)
     say("several", strong[:, :n_stains].any(axis=1), of_strong)
     return call, column
-
-
-def _strongest_stain(found, artefact: int) -> np.ndarray:
-    """Largest absolute mean correlation with a stain on the images that have the artefact."""
-    there = np.isfinite(found.image_r[:, 0, artefact])
-    if not there.any():
-        return np.full(found.r.shape[0], np.inf)
-    r = found.image_r[there][:, :, : found.n_stains]
-    n_valid = np.isfinite(r).sum(axis=0)
-    mean = np.nansum(r, axis=0, dtype=np.float64) / np.maximum(n_valid, 1)
-    return np.abs(mean).max(axis=1)
 
 
 def _lead(partial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,9 +21,9 @@ class PositionShare:
         """Add the squared lengths of one image's heatmaps."""
         self.square[block] += square
 
-    def share(self, n_images: int) -> np.ndarray:
+    def share(self, n_images: int, centered: bool) -> np.ndarray:
         """Variance of the mean heatmap over the mean variance, without the share of chance."""
-        if n_images < 2:
+        if n_images < 2 or centered:
             return np.full(self.square.shape, np.nan)
         rows = self.mean / n_images
         fixed = np.einsum("ij,ij->i", self.directions @ (rows.T @ rows), self.directions)
@@ -39,6 +39,7 @@ class Tally:
         self.total = np.zeros(shape, dtype=np.float32)
         self.center = np.zeros((n_features, n_channels))
         self.variance = np.zeros((n_features, n_channels))
+        self.spread = np.zeros((n_features, n_channels))
 
     def add(self, block: slice, r: np.ndarray, weight: np.ndarray) -> None:
         """Add one image: r of shape (n_block, 1 + n_permutations, n_channels)."""
@@ -46,11 +47,16 @@ class Tally:
         mean = r.mean(axis=1, dtype=np.float64)
         square = np.einsum("mbk,mbk->mk", r, r) / r.shape[1]
         self.center[block] += weight * mean
-        self.variance[block] += weight**2 * np.maximum(square - mean**2, 0)
+        variance = weight**2 * np.maximum(square - mean**2, 0)
+        self.variance[block] += variance
+        self.spread[block] += np.sqrt(variance)
 
-    def result(self, tested: np.ndarray, smallest: float) -> dict:
-        """Effects and p-values, not below `smallest`, of the pairs that are tested; NaN else."""
-        spread = np.sqrt(self.variance)
+    def result(self, tested: np.ndarray, smallest: float, tie: float) -> dict:
+        """Effects and p-values, not below `smallest`, of the pairs that are tested; NaN else.
+
+        `tie` is the correlation of what different images contribute under the null.
+        """
+        spread = np.sqrt((1 - tie) * self.variance + tie * self.spread**2)
         standard = self.total - self.center[:, None]
         standard /= np.where(spread > 0, spread, np.inf)[:, None]
         z, p_value, family_wise, pooled = _p_values(standard)

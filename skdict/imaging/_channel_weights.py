@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
@@ -17,6 +18,15 @@ def varies(stains: np.ndarray) -> np.ndarray:
     """Which stains are not constant up to rounding, shape (n_images, n_channels)."""
     flat = stains.reshape(*stains.shape[:2], -1)
     return np.ptp(flat, axis=-1) > 1e-6 * np.abs(flat).max(axis=-1)
+
+
+def tie_of_images(n_images: int, center_positions: bool) -> float:
+    """Correlation of what two images contribute by chance.
+
+    Deviations from a mean over n images sum to zero, so that those of two images correlate with
+    -1 / (n - 1), in the heatmaps as in the stains; the products of both with its square.
+    """
+    return 1 / (n_images - 1) ** 2 if center_positions else 0.0
 
 
 @dataclass(frozen=True)
@@ -81,13 +91,18 @@ class ImageWeights:
         size = block.stop - block.start
         usable = self.counts[image, rows, None] & self.valid[image]
         within = self.per_unit[self.units.index[image], rows]
-        n_units = (self.per_unit[:, rows] > 0).sum(axis=0)
+        n_units = self.units_that_count[rows]
         weight = np.where(usable, 1 / np.maximum(within * n_units, 1), 0)
         return np.broadcast_to(weight, (size, weight.shape[1]))
 
+    @cached_property
+    def units_that_count(self) -> np.ndarray:
+        """Units behind each mean, shape (n_features or 1, n_channels)."""
+        return np.count_nonzero(self.per_unit, axis=0)
+
     def n_units(self) -> np.ndarray:
         """Units behind each mean, shape (n_features, n_channels)."""
-        return self._wide((self.per_unit > 0).sum(axis=0))
+        return self._wide(self.units_that_count)
 
     def n_images(self) -> np.ndarray:
         """Images behind each mean, shape (n_features, n_channels)."""
@@ -96,11 +111,18 @@ class ImageWeights:
     def _wide(self, values) -> np.ndarray:
         return np.broadcast_to(values, (self.n_features, values.shape[1])).copy()
 
-    def interval(self, image_r: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Student's t interval of the mean over units, shape (n_features, n_channels) twice."""
+    def interval(self, image_r, level: float, tie: float) -> tuple[np.ndarray, np.ndarray]:
+        """Student's t interval of the mean over units, shape (n_features, n_channels) twice.
+
+        `tie` is that of :func:`tie_of_images`: images that are tied scatter less around their
+        mean than the mean does around the truth.
+        """
         mean, error, freedom = self._moments(image_r)
         with np.errstate(invalid="ignore"):
             half = stats.t.ppf((1 + level) / 2, np.where(freedom > 0, freedom, np.nan)) * error
+        n_images = image_r.shape[0]
+        widening = (1 + (n_images - 1) * tie) / (1 - tie) if tie < 1 else np.nan
+        half *= np.sqrt(widening)
         return mean - half, mean + half
 
     def _moments(self, image_r):

@@ -58,7 +58,8 @@ def composite(
         The image.
     channels : sequence of str, or None, default=None
         Names of its channels. Cell Painting stains have colours by their name (DNA, ER, RNA, AGP,
-        Mito, Actin), other names get those that are left, in order.
+        Mito, Actin), other names get those that are left, in order. Actin and AGP have one colour;
+        where there are both, the second gets another.
     show : sequence of str or int, or None, default=None
         Channels to add up; None is all but the channel "Brightfield", which is no stain.
     colors : dict of str, sequence, or None, default=None
@@ -148,7 +149,8 @@ def channel_limits(images, *, percentiles=(0.5, 99.8), n_images: int | None = No
     parts: list[np.ndarray] = []
     for i in range(len(source)):
         image = source[i]
-        step = max(1, -(-image[0].size * len(source) // _MAX_PIXELS))
+        # Odd, or rows of 2^k pixels would be looked at in a few columns only.
+        step = -(-image[0].size * len(source) // _MAX_PIXELS) | 1
         parts.append(image.reshape(len(image), -1)[:, ::step])
         if len(parts[i]) != len(parts[0]):
             raise ValueError(
@@ -209,13 +211,11 @@ def channel_colors(names, colors=None) -> np.ndarray:
                 f"colors must have one entry per channel: got {len(chosen)} for {len(names)} "
                 "channels"
             )
-    known = [_known(name) for name in names]
-    used = {COLORS.get(name) for name in known}
-    left = cycle([c for c in (*_FURTHER, *dict.fromkeys(COLORS.values())) if c not in used])
+    defaults = _defaults([_known(name) for name in names])
     return np.array(
         [
-            _rgb(color if color is not None else _default(name, left))
-            for color, name in zip(chosen, known, strict=True)
+            _rgb(default if color is None else color)
+            for color, default in zip(chosen, defaults, strict=True)
         ],
         dtype=np.float32,
     )
@@ -230,10 +230,14 @@ def _known(name: str) -> str:
     return _SYNONYMS.get(folded, name)
 
 
-def _default(name: str, left) -> str:
-    if name == BRIGHTFIELD:
-        return _GREY
-    return COLORS[name] if name in COLORS else next(left)
+def _defaults(names) -> list[str]:
+    """A colour per stain: its own if no stain before it has taken that, or one that is left."""
+    own = [_GREY if name == BRIGHTFIELD else COLORS.get(name) for name in names]
+    left = cycle([c for c in (*_FURTHER, *dict.fromkeys(COLORS.values())) if c not in own])
+    colors: list[str] = []
+    for color in own:
+        colors.append(next(left) if color is None or color in colors else color)
+    return colors
 
 
 def _rgb(color) -> np.ndarray:

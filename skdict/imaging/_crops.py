@@ -158,7 +158,8 @@ def iter_crop_batches(
 ) -> Iterator[np.ndarray]:
     """Pixels of crops in batches, in the order of :func:`crop_table`.
 
-    What :func:`skdict.extraction.collect_tokens` reads.
+    Scaled to floats as the model expects them they are what
+    :func:`skdict.extraction.collect_tokens` reads.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from skdict.imaging._aligned import (
     patches_per_image,
     read_groups,
 )
-from skdict.imaging._tokens import PreparedTokens, check_directions, check_tokens
+from skdict.imaging._tokens import PreparedTokens, check_tokens
 
 
 class ConceptExamples(Bunch):
@@ -142,13 +142,13 @@ def _mean_tokens(tokens) -> np.ndarray:
 def _heatmaps_of(found: MostAligned, tokens, directions, transformer, kind) -> dict:
     """Heatmaps of each direction on the images found for it, one image read at a time."""
     prepared = PreparedTokens(tokens, transformer, kind)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     maps = {end: np.zeros((*found[end].shape, *prepared.grid), np.float32) for end in ENDS}
     for image in np.unique(np.concatenate([found[end].ravel() for end in ENDS])).tolist():
         rows = prepared[image]
         for end in ENDS:
             direction, rank = np.nonzero(found[end] == image)
-            values = directions[direction].astype(rows.dtype, copy=False) @ rows.T
+            values = directions[direction] @ rows.T
             if kind == "cosine":
                 np.clip(values, -1.0, 1.0, out=values)
             maps[end][direction, rank] = values.reshape(-1, *prepared.grid)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from skdict._validation import check_integer
-from skdict.imaging._tokens import PreparedTokens, check_directions
+from skdict.imaging._tokens import PreparedTokens, output_array
 
 
 def iter_token_heatmaps(
@@ -43,13 +43,13 @@ def iter_token_heatmaps(
         As :func:`token_heatmaps`, before the first image is computed.
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     return _heatmaps(prepared, directions)
 
 
 def _heatmaps(prepared: PreparedTokens, directions: np.ndarray) -> Iterator[np.ndarray]:
     for rows in prepared:
-        values = directions.astype(rows.dtype, copy=False) @ rows.T
+        values = directions @ rows.T
         if prepared.kind == "cosine":
             np.clip(values, -1.0, 1.0, out=values)
         yield values.reshape(-1, *prepared.grid)
@@ -128,16 +128,12 @@ def token_heatmaps(
            [0. , 0. ]])
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     shape = (len(prepared), directions.shape[0], *prepared.grid)
     images = _heatmaps(prepared, directions)
-    dtype = prepared[0].dtype
     if isinstance(out, (str, Path)):
-        return _written(Path(out), images, shape, dtype)
-    if out is None:
-        out = np.empty(shape, dtype)
-    elif getattr(out, "shape", None) != shape:
-        raise ValueError(f"out must have shape {shape}, got {getattr(out, 'shape', None)}")
+        return _written(Path(out), images, shape, prepared.dtype)
+    out = output_array(out, shape, prepared.dtype)
     for place, heatmaps in zip(out, images, strict=True):
         place[...] = heatmaps
     return out

@@ -14,7 +14,7 @@ from skdict._validation import check_real
 from skdict.imaging._boundary import located
 from skdict.imaging._cell_masks import IGNORED, CellMask, CellMasks, TokenPixels
 from skdict.imaging._channels import channel_correlations
-from skdict.imaging._tokens import PreparedTokens, check_directions
+from skdict.imaging._tokens import PreparedTokens
 
 CORE, BAND, FAR = 0, 1, 2
 
@@ -139,12 +139,12 @@ def ring_contrast(
     array([[1.]])
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     masks = CellMasks(labels, ignore)
     pixels = masks.on(prepared)
     regions = _Regions.read(band, core, far, pixels.patch)
     cells = masks.table()
-    contrast = np.empty((cells["image"].size, directions.shape[0]), prepared[0].dtype)
+    contrast = np.empty((cells["image"].size, directions.shape[0]), prepared.dtype)
     sizes = np.empty((cells["image"].size, 3), dtype=np.int64)
     start = 0
     for image, rows in enumerate(prepared):
@@ -284,7 +284,8 @@ def ring_test(
     units : array-like, shape (n_images,), or None, default=None
         The independent unit of each image, usually its well; None makes every image a unit.
     chosen : array-like of bool, shape (n_images,) or (n_images, n_directions), or None
-        Images that were used to choose the directions; they do not test them.
+        Images that were used to choose the directions; they do not test them. A direction of
+        which no image with all regions is left has NaN.
     n_permutations : int, default=99
         Draws per image.
     confidence_level : float, default=0.95
@@ -339,7 +340,7 @@ def ring_test(
     array(['ring'], dtype='<U10')
     """
     prepared = PreparedTokens(tokens, transformer, kind)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     masks = CellMasks(labels, ignore)
     pixels = masks.on(prepared)
     regions = _Regions.read(band, core, far, pixels.patch)
@@ -359,6 +360,7 @@ def ring_test(
         confidence_level=confidence_level, random_state=random_state,
     )  # fmt: skip
     halves = _halves(prepared, directions, weights, _image_shares(units, chosen, whole))
+    halves[:, found.n_images[:, 0] == 0] = np.nan
     columns = ("r", "low", "high", "z", "p_value", "family_wise_p_value", "q_value", "n_images",
                "n_units")  # fmt: skip
     return RingTest(

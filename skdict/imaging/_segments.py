@@ -16,7 +16,7 @@ from skdict.imaging._cell_masks import (
     check_perturbed,
     image_stack,
 )
-from skdict.imaging._tokens import PreparedTokens, check_directions
+from skdict.imaging._tokens import PreparedTokens
 
 SEGMENTS = ("background", "perturbed", "control-like")
 PERTURBED, CONTROL_LIKE = 1, 2
@@ -119,10 +119,10 @@ def segment_alignment(
             [0.71]]])
     """
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     segments, pixels = _check_segments(segments, prepared)
     n_segments = len(SEGMENTS)
-    dtype = np.result_type(prepared[0], directions)
+    dtype = prepared.dtype
     alignment = np.empty((len(prepared), n_segments, directions.shape[0]), dtype)
     n_pixels = np.empty((len(prepared), n_segments), dtype=np.int64)
     for image, rows in enumerate(prepared):
@@ -274,13 +274,13 @@ def segment_histograms(
     check_real("min_share", min_share, 0.5, 1)
     check_integer("n_bins", n_bins, 1)
     prepared = PreparedTokens(tokens, transformer, kind, center_positions=center_positions)
-    directions = check_directions(directions, prepared.n_features, kind)
+    directions = prepared.directions(directions)
     segments, pixels = _check_segments(segments, prepared)
     alignments, owners, images = [], [], []
     for image, rows in enumerate(prepared):
         own = _segments_of_tokens(pixels, _segments_of(segments, image), min_share)
         used = own >= 0
-        alignments.append(directions.astype(rows.dtype, copy=False) @ rows[used].T)
+        alignments.append(directions @ rows[used].T)
         owners.append(own[used])
         images.append(np.full(np.count_nonzero(used), image))
     values, segment = np.concatenate(alignments, axis=1), np.concatenate(owners)

@@ -38,7 +38,8 @@ def check_tokens(tokens, name: str = "tokens"):
     if len(tokens.shape) != 4 or 0 in tokens.shape:
         raise ValueError(
             f"{name} must have shape (n_images, n_rows, n_columns, n_features) and not be empty, "
-            f"got shape {tuple(tokens.shape)}; a sequence of tokens is brought to its places by "
+            f"got shape {tuple(tokens.shape)}; what collect_tokens returns is brought to its "
+            "places by .grid(), of a channel-wise model by .grid(channel), and other tokens by "
             "TokenLayout.place"
         )
     if np.dtype(tokens.dtype).kind not in "fiub":
@@ -90,6 +91,41 @@ def check_directions(directions, n_features: int, kind: str) -> np.ndarray:
     return directions / length if kind == "cosine" else directions
 
 
+def output_array(out, shape: tuple, dtype, rows: str = "") -> np.ndarray:
+    """The caller's array or memory map for a result, or an array of its own.
+
+    Parameters
+    ----------
+    out : ndarray or None
+        What the caller gave.
+    shape : tuple of int
+        Shape of the result.
+    dtype : dtype
+        Type of an array of its own.
+    rows : str, default=""
+        What the rows are, for the message.
+
+    Returns
+    -------
+    ndarray
+        Where to write.
+
+    Raises
+    ------
+    ValueError
+        If `out` has another shape or does not hold floats.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    if getattr(out, "shape", None) != shape:
+        raise ValueError(
+            f"out must have shape {shape}{rows}, got {getattr(out, 'shape', type(out).__name__)}"
+        )
+    if np.dtype(out.dtype).kind != "f":
+        raise ValueError(f"out must hold floats, got dtype {out.dtype}")
+    return out
+
+
 class PreparedTokens:
     """Tokens of one image after the other: whitened, centred by position and scaled as asked.
 
@@ -124,6 +160,16 @@ class PreparedTokens:
     def n_features(self) -> int:
         """Features of a token after the transformer."""
         return self._first.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of a prepared token, float32 or float64."""
+        return self._first.dtype
+
+    def directions(self, directions) -> np.ndarray:
+        """Checked directions in the type of the tokens, shape (n_directions, n_features)."""
+        checked = check_directions(directions, self.n_features, self.kind)
+        return checked.astype(self.dtype, copy=False)
 
     def __len__(self):
         return self.n_images

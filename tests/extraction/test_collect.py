@@ -219,6 +219,15 @@ def test_a_model_in_another_type_gets_its_images_in_it(path):
     np.testing.assert_allclose(tokens.data.reshape(6, 16, 16), wanted.numpy(), rtol=1e-6)
 
 
+def test_means_of_short_types_are_formed_in_single_precision(path, tmp_path):
+    model = plain_transformer().bfloat16()
+    tokens = collect_tokens(model, "blocks.1", batches(), output=path, layout=LAYOUT)
+    means = collect_tokens(
+        model, "blocks.1", batches(), output=tmp_path / "means.npy", pool="mean", layout=LAYOUT
+    )
+    np.testing.assert_allclose(means.data, tokens.grid().mean(axis=(1, 2)), atol=1e-6)
+
+
 def test_mixed_precision(path, tmp_path):
     model, some = plain_transformer(), images(2)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

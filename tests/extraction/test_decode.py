@@ -45,6 +45,10 @@ def test_types_of_tokens_and_several_layers():
     assert list(half) == ["half", "zero"] and not half["zero"].any()
     double = decode_tokens(copy.deepcopy(model).double(), tokens.tolist())
     np.testing.assert_allclose(double, exact, atol=1e-5)
+    tensor = model.tokens(some)  # straight from the model, with its gradients
+    np.testing.assert_allclose(decode_tokens(model, tensor), exact, atol=1e-6)
+    brain = decode_tokens(model, tensor.bfloat16())  # NumPy has no such type
+    np.testing.assert_allclose(brain, exact, atol=5e-2)
 
 
 def test_any_function_decodes_with_class_tokens_where_there_are_any():

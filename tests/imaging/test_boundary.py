@@ -61,6 +61,8 @@ def test_distance_without_boundary():
     assert np.isinf(distance).all() and (distance > 0).all() and (nearest == 0).all()
     distance, nearest = boundary_distance(np.full((3, 4), 7))
     assert np.isinf(distance).all() and (distance < 0).all() and (nearest == 7).all()
+    large = np.full((1, 4), 2**63 + 1, dtype=np.uint64)  # no float64 holds it
+    assert boundary_distance(large)[1].tolist() == large.tolist()
     with pytest.raises(ValueError, match=r"labels must have shape \(height, width\)"):
         boundary_distance(np.zeros((1, 3, 4), dtype=int))
     with pytest.raises(ValueError, match="labels must be integers"):
@@ -95,6 +97,12 @@ def test_profile_is_the_mean_over_pixels_of_a_distance(seed):
                 )
             else:
                 assert np.isnan(found.unit_profile[image, 0, b]).all()
+
+
+def test_the_profile_has_the_precision_of_the_tokens():
+    tokens, directions, labels = toy(0)
+    found = boundary_profile(tokens.astype(np.float16), directions, labels)
+    assert found.unit_profile.dtype == np.float32
 
 
 def test_units_are_averaged_and_bring_intervals():
@@ -145,15 +153,19 @@ def test_edges_in_patches_and_blocks_of_directions(monkeypatch):
         np.testing.assert_allclose(blocks[name], default[name])
 
 
-def test_contrast_of_a_cell_by_hand():
+@pytest.mark.parametrize("share_ignored", [0, 0.3])
+def test_contrast_of_a_cell_by_hand(share_ignored):
     tokens, directions, labels = toy(4)
-    found = ring_contrast(tokens, directions, labels, band=(-1, 2), core=-1.5, far=3)
+    ignore = np.random.default_rng(0).random(labels.shape) < share_ignored
+    found = ring_contrast(tokens, directions, labels, ignore=ignore, band=(-1, 2), core=-1.5, far=3)
     pixels = upsample_heatmap(token_heatmaps(tokens, directions), labels.shape[1:], order=0)
     assert np.isfinite(found.contrast).any()
     for k, (image, label) in enumerate(zip(found.image, found.label)):
         distance, nearest = boundary_distance(labels[image])
-        own = nearest == label
-        regions = (own & (distance < -1.5), own & (-1 <= distance) & (distance <= 2), distance > 3)
+        counts = ~ignore[image] & np.isin(nearest, labels[image][~ignore[image]])
+        own = (nearest == label) & counts
+        band = (-1 <= distance) & (distance <= 2)
+        regions = (own & (distance < -1.5), own & band, counts & (distance > 3))
         assert (found.n_core[k], found.n_band[k], found.n_far[k]) == tuple(map(np.sum, regions))
         if all(region.any() for region in regions):
             core, band, far = (pixels[image][:, region].mean(axis=1) for region in regions)
@@ -184,6 +196,19 @@ def test_planted_ring_is_found_and_nothing_else_looks_like_one(fields):
     np.testing.assert_allclose(found.contrast, halves)
     assert (np.sign(found.r) == np.sign(found.contrast))[found.q_value < 0.05].all()
     assert "ring-like" in repr(found)
+
+
+def test_units_of_a_ring_test_count_alike(fields):
+    arguments = fields.tokens, fields.directions, fields.labels
+    found = ring_test(*arguments, units=[0] * 10 + [1, 2], n_permutations=1, random_state=0)
+    parts = [
+        ring_test(*(array[part] if array is not fields.directions else array
+                    for array in arguments), n_permutations=1, random_state=0)
+        for part in (slice(10), [10], [11])
+    ]  # fmt: skip
+    for name in ("contrast", "band_minus_core", "band_minus_far", "r"):
+        expected = np.mean([part[name] for part in parts], axis=0)
+        np.testing.assert_allclose(found[name], expected, atol=1e-5, err_msg=name)
 
 
 def test_every_cell_is_ringed_and_classes_can_be_compared(fields):
@@ -229,6 +254,11 @@ def test_images_that_chose_or_lack_a_region_are_left_out(fields):
     )
     for name in ("contrast", "band_minus_core", "band_minus_far", "r"):
         assert found[name][1] == pytest.approx(rest[name][1], rel=1e-4), name
+    chosen[:3, 2] = True  # all but the image without a core
+    found = ring_test(*arguments, chosen=chosen, n_permutations=9, random_state=0)
+    assert found.n_images[2] == 0
+    for name in ("contrast", "band_minus_core", "band_minus_far", "r", "q_value"):
+        assert np.isnan(found[name][2]) and np.isfinite(found[name][1]), name
 
 
 def test_errors_name_the_parameter(fields):

@@ -155,6 +155,19 @@ def test_the_smallest_p_value_counts_exchanges_of_all_classes():
     assert one_sided.smallest_p_value[0] == pytest.approx(1 / 6)
 
 
+@pytest.mark.parametrize("n_permutations", [99, 999])
+def test_no_p_value_is_below_what_few_cells_allow(n_permutations):
+    """Drawn permutations reach the effect a little more or less often than all of them do."""
+    perturbed, values = np.arange(5) < 2, np.outer(-np.arange(5.0), [1, 2, 3])
+    for seed in range(8):
+        test = cell_class_test(
+            values, perturbed, field=np.zeros(5), alternative="greater",
+            n_permutations=n_permutations, random_state=seed,
+        )  # fmt: skip
+        for name in ("p_value", "family_wise_p_value", "q_value"):
+            assert (test[name] >= 1 / 10 - 1e-12).all(), name
+
+
 def smooth_tokens(rng, n_images, grid, n_null):
     """Smooth random fields that are tied to nothing, a feature each."""
     fields = rng.standard_normal((n_images, grid + 24, grid + 24, n_null), dtype=np.float32)
@@ -227,6 +240,9 @@ def test_what_differs_between_fields_is_no_difference_of_classes():
         np.full(field.size, 0.1, np.float32), perturbed, field=field, random_state=0
     )
     assert constant.z[0] == 0 and constant.p_value[0] == 1
+    rounded = np.where(np.arange(field.size) % 3, np.float32(0.1), np.nextafter(np.float32(0.1), 1))
+    noise = cell_class_test(rounded, perturbed, field=field, random_state=0)
+    assert noise.z[0] == 0 and noise.p_value[0] == 1
 
 
 def test_dead_directions_do_not_lower_the_q_values_of_others():
@@ -244,7 +260,7 @@ def test_fields_that_chose_a_direction_do_not_test_it():
     alignment, perturbed, field = toy(1)
     chosen = np.zeros((6, 4), dtype=bool)
     chosen[:2, 1] = chosen[5, 3] = True
-    test = cell_class_test(alignment, perturbed, field=field, chosen=chosen, random_state=0)
+    test = cell_class_test(alignment, perturbed, field=field, chosen=chosen[field], random_state=0)
     assert test.n_fields.tolist() == [6, 4, 6, 5]
     assert np.isnan(test.well_effect[:2, 1]).all()
     rest = field >= 2
@@ -252,16 +268,26 @@ def test_fields_that_chose_a_direction_do_not_test_it():
     for name in ("effect", "low", "high", "auc", "sign_flip_p_value", "z"):
         assert test[name][1] == pytest.approx(without[name][1]), name
     assert test.p_value[1] == pytest.approx(without.p_value[1], abs=0.06)
-    by_field = cell_class_test(
-        alignment, perturbed, field=field, chosen=field[::8] < 2, random_state=0
-    )
+    by_field = cell_class_test(alignment, perturbed, field=field, chosen=field < 2, random_state=0)
     np.testing.assert_allclose(by_field.effect, without.effect)
-    for wrong in (chosen[:5], chosen.astype(int), chosen[:, :2]):
-        with pytest.raises(ValueError, match=r"chosen must be a boolean mask of shape \(6,\) or"):
+    # The order of the cells does not matter, nor what the fields are called.
+    order = np.random.default_rng(0).permutation(field.size)
+    names = np.array(["f", "a", "e", "b", "d", "c"])[field]
+    shuffled = cell_class_test(
+        alignment[order], perturbed[order], field=names[order], chosen=chosen[field][order],
+        random_state=0,
+    )  # fmt: skip
+    np.testing.assert_allclose(shuffled.effect, test.effect)
+    mask = chosen[field]
+    for wrong in (mask[:5], mask.astype(int), mask[:, :2]):
+        with pytest.raises(ValueError, match=rf"a boolean mask of shape \({field.size},\) or"):
             cell_class_test(alignment, perturbed, field=field, chosen=wrong)
+    mask[0, 0] = True
+    with pytest.raises(ValueError, match="the same for all cells of a field, but .* field 0"):
+        cell_class_test(alignment, perturbed, field=field, chosen=mask)
     chosen[:, 2] = True
     with pytest.raises(ValueError, match="chosen leaves no field with both classes.*direction 2"):
-        cell_class_test(alignment, perturbed, field=field, chosen=chosen)
+        cell_class_test(alignment, perturbed, field=field, chosen=chosen[field])
 
 
 @given(seed=st.integers(0, 1000))

@@ -109,11 +109,16 @@ def test_the_result_has_the_precision_of_the_tokens_and_goes_where_it_is_told():
     half = cell_alignment(tokens.astype(np.float16), directions.astype(np.float32), labels)
     assert exact.alignment.dtype == np.float64 and half.alignment.dtype == np.float32
     np.testing.assert_allclose(half.alignment, exact.alignment, atol=2e-3)
+    # directions of a dictionary that was fitted in double precision
+    single = cell_alignment(tokens.astype(np.float32), directions, labels)
+    assert single.alignment.dtype == single.background.dtype == np.float32
     out = np.empty(exact.alignment.shape, np.float32)
     assert cell_alignment(tokens, directions, labels, out=out).alignment is out
     np.testing.assert_allclose(out, exact.alignment, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match=r"out must have shape \(15, 7\), a row per cell"):
         cell_alignment(tokens, directions, labels, out=out[:4])
+    with pytest.raises(ValueError, match="out must hold floats, got dtype int64"):
+        cell_alignment(tokens, directions, labels, out=out.astype(int))
 
 
 def test_memory_maps_and_lists_are_read(tmp_path):
@@ -154,6 +159,15 @@ def test_ignored_pixels_count_for_nothing():
                   for own in (labels, changed))  # fmt: skip
     np.testing.assert_array_equal(one.alignment, other.alignment)
     np.testing.assert_array_equal(one.background, other.background)
+
+
+def test_a_cell_touches_the_border_also_where_that_is_ignored():
+    labels = np.zeros((1, 4, 4), dtype=int)
+    labels[0, 0:2, 1:3] = 1
+    ignore = np.zeros(labels.shape, dtype=bool)
+    ignore[0, 0] = True
+    cells = cell_table(labels, ignore=ignore)
+    assert cells.n_pixels.tolist() == [2] and cells.touches_border.tolist() == [True]
 
 
 def test_a_cell_that_is_ignored_as_a_whole_has_no_row():

@@ -8,7 +8,6 @@ from sklearn.linear_model import LinearRegression
 from skdict.datasets import make_cell_fields
 from skdict.imaging import (
     channel_correlations,
-    channel_screen,
     pool_channels,
     token_heatmaps,
 )
@@ -69,6 +68,16 @@ class TestPlantedTruth:
         assert found.position_share[edge] > 0.6
         assert np.abs(np.delete(found.position_share, edge)).max() < 0.1
 
+    def test_what_is_nothing_but_position_is_unknown_once_the_mean_is_off(self, fields, stains):
+        centred = channel_correlations(
+            fields.tokens, fields.directions, stains, center_positions=True, n_permutations=1,
+            random_state=0,
+        )  # fmt: skip
+        assert np.isnan(centred.position_share).all()
+        edge = centred.position("edge")
+        assert np.isnan(centred.r[:, edge]).all() and np.isnan(centred.q_value[:, edge]).all()
+        assert (centred.n_images[:, edge] == 0).all()
+
 
 class TestOracles:
     @pytest.mark.parametrize("n_features", [6, 40])  # far fewer features than tokens, and more
@@ -119,6 +128,41 @@ class TestOracles:
             assert found.low[m, 0] == pytest.approx(low, abs=1e-5)
             assert found.high[m, 0] == pytest.approx(high, abs=1e-5)
         assert (found.n_units == 3).all() and (found.n_images == 6).all()
+
+    def test_p_values_count_draws(self, rng):
+        """Everything again, draw by draw and pair by pair."""
+        n_images, n_features, n_draws = 3, 4, 19
+        tokens, stains = rng.normal(size=(n_images, 5, 4, n_features)), smooth(rng, n_images, 2, 6)
+        stains = stains[:, :, :5, :4].astype(float)
+        tokens[..., 1] += 3 * stains[:, 0]
+        found = channel_correlations(
+            tokens, np.eye(n_features), stains, kind="inner", artefacts=False,
+            n_permutations=n_draws, random_state=0,
+        )  # fmt: skip
+        draws = StainDraws(stains, 2, "shift", n_draws, None, np.random.RandomState(0))
+        r = np.empty((n_images, 1 + n_draws, n_features, 2))
+        for i, b, m, c in np.ndindex(*r.shape):
+            field = stains[i, c].ravel() if b == 0 else draws[i][b - 1, c]
+            r[i, b, m, c] = np.corrcoef(tokens[i, ..., m].ravel(), field)[0, 1]
+        effect = r.mean(axis=0)
+        spread = np.sqrt(r.var(axis=1).sum(axis=0)) / n_images
+        z = (effect - effect.mean(axis=0)) / spread
+        np.testing.assert_allclose(found.null_mean, effect.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(found.null_spread, spread, atol=1e-6)
+        np.testing.assert_allclose(found.z, z[0], atol=1e-4)
+        size = np.abs(z) + 1e-9 * (np.arange(1 + n_draws) > 0)[:, None, None]
+        pooled = np.empty((n_features, 2))
+        for m, c in np.ndindex(n_features, 2):
+            reached = np.count_nonzero(size[:, m, c] >= np.abs(z[0, m, c]))
+            assert found.p_value[m, c] == pytest.approx(reached / (1 + n_draws))
+            largest = size[1:].max(axis=(1, 2))
+            family = 1 + np.count_nonzero(largest >= np.abs(z[0, m, c]))
+            assert found.family_wise_p_value[m, c] == pytest.approx(family / (1 + n_draws))
+            pool = size[1:, :, c]
+            pooled[m, c] = (1 + (pool >= np.abs(z[0, m, c])).sum()) / (1 + pool.size)
+        q_value = stats.false_discovery_control(pooled, axis=None)
+        np.testing.assert_allclose(found.q_value, q_value.reshape(pooled.shape))
+        assert found.family_wise_p_value[1, 0] == found.smallest_p_value == 1 / 20
 
     def test_draws_of_the_shift_are_windows_of_the_mirrored_field(self, rng):
         stains = rng.normal(size=(1, 2, 4, 5))
@@ -198,6 +242,27 @@ class TestCalibration:
         assert power > 0.9
         assert np.mean(pairs.feature >= 60) <= 0.07
 
+    @pytest.mark.parametrize("n_images", [2, 4])
+    def test_centred_positions_hold_their_level_on_few_images(self, n_images):
+        """A mean that is taken off ties images to each other, and the draws have to be tied too."""
+        p_values, z, outside = [], [], []
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            found = channel_correlations(
+                as_tokens(smooth(rng, n_images, 150, 24)), np.eye(150, dtype=np.float32),
+                smooth(rng, n_images, 1, 24), kind="inner", center_positions=True,
+                artefacts=False, random_state=seed,
+            )  # fmt: skip
+            p_values.append(found.p_value)
+            z.append(found.z)
+            outside.append((found.low > 0) | (found.high < 0))
+        assert 0.03 < (np.concatenate(p_values) <= 0.05).mean() < 0.075
+        assert 0.93 < np.concatenate(z).std() < 1.08
+        if n_images == 2:  # what is left of two images is the same up to its sign
+            assert np.isnan(found.low).all() and np.isnan(found.high).all()
+        else:
+            assert 0.03 < np.mean(outside) < 0.07
+
     def test_swap_keeps_what_lies_in_one_place_of_all_images(self, rng):
         """Vignetting in the stain, a fixed pattern in the tokens: related, but not by the image."""
         y, x = np.mgrid[-1:1:16j, -1:1:16j]
@@ -236,6 +301,21 @@ class TestWhatCounts:
         np.testing.assert_allclose(again.r, found.r, atol=1e-6)
         np.testing.assert_allclose(again.p_value, found.p_value)
         np.testing.assert_allclose(again.low, found.low, atol=1e-6)
+
+    def test_chosen_images_call_no_artefact(self, rng):
+        """Of a leak that the other images show, images that chose the feature say nothing."""
+        y, x = np.mgrid[0:1:12j, 0:1:12j]
+        stains = rng.normal(size=(9, 1, 12, 12)) + 6 * (x**2 + y)
+        tokens = as_tokens(stains).copy()
+        tokens[6:] = as_tokens(rng.normal(size=(3, 1, 12, 12)) + 6 * (x**2 + y))
+        chosen = np.arange(9) < 6
+        found = channel_correlations(
+            tokens, np.eye(1), stains, kind="inner", chosen=chosen, random_state=0
+        )
+        leak = found.position("light leak")
+        assert found.r[0, leak] > found.r[0, 0] == pytest.approx(found.r_with_artefact[0, 0, 0])
+        assert found.image_r[:, 0, 0].mean() > found.r[0, leak]  # chosen images would win
+        assert found.calls().call.tolist() == ["light leak"]
 
     def test_chosen_by_feature(self, rng):
         tokens, stains = rng.normal(size=(4, 6, 6, 3)), rng.normal(size=(4, 2, 6, 6))
@@ -322,64 +402,6 @@ class TestWhatCounts:
         assert found.image_r is out and out.any()
 
 
-@pytest.fixture(scope="module")
-def screen(fields, stains):
-    """Planted features beside those of a network that carries the brightness of one channel."""
-    rng = np.random.default_rng(1)
-    brightness = as_tokens(stains[:, :1]) - stains[:, 0].mean()
-    tokens = 0.01 * rng.normal(size=fields.tokens.shape) + brightness
-    tokens[..., 0] += 10.0  # so that all tokens have nearly the same length
-    untrained = {"tokens": tokens, "directions": rng.normal(size=(30, tokens.shape[-1]))}
-    return channel_screen(
-        fields.tokens, fields.directions, stains, channels=fields.channels,
-        units=fields.well, untrained=untrained, random_state=0,
-    )  # fmt: skip
-
-
-class TestScreen:
-    def test_arms(self, screen, fields):
-        assert list(screen.arms()) == ["trained", "centered", "untrained", "untrained_centered"]
-        assert screen.untrained.r.shape == (30, 7) and screen.centered.center_positions
-        assert "untrained_centered" in repr(screen)
-
-    def test_real_features_survive_and_position_does_not(self, screen, fields):
-        calls = screen.calls()
-        assert calls.survives_centering[:5].all()
-        assert not calls.survives_centering[fields.names == "edge"].any()
-        assert not calls.survives_centering[fields.names == "null"].any()
-
-    def test_untrained_features_that_follow_a_channel_are_counted(self, screen):
-        calls = screen.calls()
-        # All of the untrained features follow DNA, hardly any follows another channel as well.
-        assert not calls.beyond_untrained[0] and calls.untrained_share[0] > 0.2
-        assert calls.beyond_untrained[[2, 3, 4]].all()
-        pairs = screen.pairs(0.05)
-        own = screen.untrained.r[:, screen.trained.position(pairs.channel[3])]
-        share = (1 + (np.abs(own) >= np.abs(pairs.r[3])).sum()) / 31
-        assert pairs.untrained_share[3] == pytest.approx(share)
-
-    def test_without_controls(self, fields, stains):
-        screen = channel_screen(
-            fields.tokens[:1], fields.directions[:3], stains[:1], n_permutations=9, random_state=0
-        )
-        assert list(screen.arms()) == ["trained"]
-        assert np.isnan(screen.pairs(1).r_centered).all()
-        assert np.isnan(screen.pairs(1).untrained_share_centered).all()
-        assert not screen.calls().beyond_untrained.any()
-
-    def test_frames(self, screen):
-        pandas = pytest.importorskip("pandas")
-        assert isinstance(screen.pairs(as_frame=True), pandas.DataFrame)
-        assert len(screen.calls(as_frame=True)) == screen.trained.r.shape[0]
-        assert isinstance(screen.trained.pairs(as_frame=True), pandas.DataFrame)
-
-    def test_errors(self, fields, stains):
-        with pytest.raises(ValueError, match="channel_screen sets center_positions itself"):
-            channel_screen(fields.tokens, fields.directions, stains, center_positions=True)
-        with pytest.raises(ValueError, match="a dict with 'tokens' and 'directions'"):
-            channel_screen(fields.tokens, fields.directions, stains, untrained={"tokens": 1})
-
-
 class TestErrors:
     @pytest.fixture
     def problem(self, rng):
@@ -422,6 +444,8 @@ class TestErrors:
             channel_correlations(*problem, null="swap", strata=[0, 1, 2])
         with pytest.raises(ValueError, match=r"out must have shape \(3, 4, 4\)"):
             channel_correlations(*problem, out=np.empty(3))
+        with pytest.raises(ValueError, match="out must hold floats, got dtype int64"):
+            channel_correlations(*problem, out=np.empty((3, 4, 4), dtype=int))
         with pytest.raises(ValueError, match="units must have one entry per row"):
             channel_correlations(*problem, units=["a", "b"])
 

@@ -58,6 +58,14 @@ def test_colours_are_apart_and_those_of_the_plots():
     assert set(_composite.COLORS.values()) <= set(PLOT_COLORS) | yellow
 
 
+def test_six_stains_of_the_paper_have_six_colours():
+    for last in ("Golgi", "AGP", "membrane/Golgi"):
+        names = ["DNA", "ER", "Actin", "RNA", "Mitochondria", last]
+        colors = _composite.channel_colors(names)
+        assert len(np.unique(colors, axis=0)) == 6
+        assert_array_equal(colors[2], _composite.channel_colors(["Actin"])[0])
+
+
 def test_names_in_other_words_have_the_same_colour():
     colors = _composite.channel_colors(["dapi", "Golgi", "MITO", "er"])
     assert_array_equal(colors, _composite.channel_colors(["DNA", "AGP", "Mito", "ER"]))
@@ -73,6 +81,14 @@ def test_own_colours_by_name_or_in_order():
     assert by_name.tolist() == [[[0, 0, 1], [1, 0, 0]]]
     in_order = composite(image, colors=["ff0000", (0, 0, 1)], limits=[(0, 1)] * 2)
     assert_array_equal(in_order, by_name)
+
+
+def test_limits_of_many_images_look_at_all_columns(monkeypatch):
+    images = np.zeros((2, 1, 64, 64))
+    images[..., 1:] = np.arange(1, 64)
+    monkeypatch.setattr(_composite, "_MAX_PIXELS", 128)  # every 64th pixel, and a row has 64
+    low, high = channel_limits(images)[0]
+    assert low < 3 and high > 60
 
 
 def test_gamma_lifts_what_is_dim():

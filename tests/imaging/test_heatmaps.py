@@ -160,6 +160,10 @@ def test_tokens_are_read_one_image_at_a_time(tokens, directions):
 def test_errors(tokens, directions):
     with pytest.raises(ValueError, match=r"tokens must have shape \(n_images, n_rows"):
         token_heatmaps(tokens[0], directions)
+    with pytest.raises(
+        ValueError, match=r"got shape \(\); what collect_tokens returns .*\.grid\(\)"
+    ):
+        token_heatmaps({"data": tokens}, directions)
     with pytest.raises(ValueError, match=r"not be empty, got shape \(0, 4, 5, 6\)"):
         token_heatmaps(tokens[:0], directions)
     with pytest.raises(ValueError, match="real numbers, got dtype complex128"):

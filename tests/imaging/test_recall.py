@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from skdict.imaging import call_bright_cells, cell_alignment, cell_recall
 
@@ -48,12 +48,32 @@ def test_intervals_over_cells_and_images():
     np.testing.assert_allclose(found.total.perturbed_images, found.total.perturbed_cells)
     low, high = found.total.control_images
     assert low <= found.total.control_cells[0] and found.total.control_cells[1] <= high
+    # Nor does one come where images differ less than independent cells would.
+    bright = np.tile(np.arange(10) < 5, 6)
+    bright[0] = False
+    alike = cell_recall(bright, np.zeros(60, bool), np.repeat(np.arange(6), 10))
+    np.testing.assert_allclose(alike.total.control_images, alike.total.control_cells)
     split = cell_recall([False] * 10 + [True] * 10, [False] * 20, np.repeat([0, 1], 10))
     low, high = split.total.control_images
     assert split.total.recall_control == 0.5
     assert low < 0.05 and high > 0.95  # two images that disagree say nothing
     alone = cell_recall([True, False], [True, False], [3, 3])
     assert np.isnan(alone.total.control_images).all()
+
+
+def test_the_interval_over_images_by_hand():
+    recalled, cells = np.array([9, 2, 6]), np.array([10, 8, 12])
+    dark = np.concatenate([np.arange(n) < k for k, n in zip(recalled, cells)])
+    image = np.repeat([0, 1, 2], cells)
+    found = cell_recall(~dark, np.zeros(30, bool), image, confidence_level=0.9)
+    share = 17 / 30
+    variance = 3 / 2 * ((recalled - share * cells) ** 2).sum() / 30**2
+    worth = share * (1 - share) / variance * (norm.ppf(0.95) / t.ppf(0.95, 2)) ** 2
+    assert worth < 10  # of 30 cells
+    # Wilson's limits are the shares whose score test has this level.
+    for limit in found.total.control_images:
+        score = (share - limit) / np.sqrt(limit * (1 - limit) / worth)
+        assert abs(score) == pytest.approx(norm.ppf(0.95))
 
 
 def test_the_interval_over_images_covers_where_that_over_cells_does_not():
