@@ -154,8 +154,8 @@ def _chosen_left_out(chosen, names, index, n_directions: int) -> np.ndarray:
     chosen = np.asarray(host_array(chosen, name="chosen"))
     if chosen.dtype != np.bool_ or chosen.shape not in ((n_cells,), (n_cells, n_directions)):
         raise ValueError(
-            f"chosen must be a boolean mask of shape ({n_cells},) or ({n_cells}, {n_directions}), a "
-            "row per cell (of a mask over images: mask[cells.image]), got dtype "
+            f"chosen must be a boolean mask of shape ({n_cells},) or ({n_cells}, {n_directions}), "
+            "a row per cell (of a mask over images: mask[cells.image]), got dtype "
             f"{chosen.dtype} and shape {chosen.shape}"
         )
     chosen = chosen[:, None] if chosen.ndim == 1 else chosen
