@@ -5,13 +5,15 @@ import pytest
 import sklearn
 from scipy import stats
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Bunch
 
 from skdict import ControlPCAWhitener, ICFLDictionary
-from skdict.comparison import selectivity_correlation, selectivity_sweep
+from skdict.comparison import concept_agreement, selectivity_correlation, selectivity_sweep
 from skdict.datasets import make_superposition
-from skdict.metrics import best_features, selectivity_scores
+from skdict.metrics import activation_stability, best_features, selectivity_scores
 from skdict.preprocessing import QuantileBinarizer
 
 
@@ -260,3 +262,131 @@ def test_labels_are_permuted_for_both_sets_at_once():
     found = selectivity_correlation(codes, codes, y, n_permutations=9, random_state=0)
     np.testing.assert_allclose(found.null_correlations, 1)
     assert found.p_value == 1
+
+
+@pytest.fixture
+def two_sets():
+    """Eight concepts; the second set has six of them in another order and two of its own."""
+    rng = np.random.default_rng(0)
+    codes = csr_array(rng.exponential(size=(300, 8)) * (rng.random((300, 8)) < 0.3))
+    profiles = rng.normal(size=(8, 40))
+    order = np.array([7, 5, 0, 3, 1, 6, 2, 4])
+    other = codes.toarray()[:, order]
+    other[:, 6:] = rng.permuted(other[:, 6:], axis=0)
+    noisy = profiles[order] + 0.3 * rng.normal(size=(8, 40))
+    noisy[6:] = rng.normal(size=(2, 40))
+    genes = np.array([f"gene{i}" for i in range(40)])
+    return Bunch(
+        codes=(codes, csr_array(other)),
+        attribution=[
+            Bunch(genes=genes, concepts=np.arange(8), attribution=part)
+            for part in (profiles, noisy)
+        ],
+        partner=np.argsort(order),
+    )
+
+
+def agree(two_sets, **options):
+    first, second = two_sets.attribution
+    return concept_agreement(
+        *two_sets.codes, attribution_first=first, attribution_second=second, random_state=0,
+        **options,
+    )  # fmt: skip
+
+
+def test_partners_are_found_and_confirmed_by_their_genes(two_sets):
+    found = agree(two_sets)
+    shared = two_sets.partner < 6
+    np.testing.assert_array_equal(found.partner[shared], two_sets.partner[shared])
+    np.testing.assert_array_equal(found.stable, shared)
+    np.testing.assert_array_equal(found.profile_rank[shared], 1)
+    assert found.profile_first_share == 1 and found.profile_median > 0.9
+    assert (found.n_matched, found.n_second, found.n_genes) == (8, 8, 40)
+    one = np.flatnonzero(shared)[0]
+    expected = stats.pearsonr(
+        two_sets.attribution[0].attribution[one],
+        two_sets.attribution[1].attribution[found.partner[one]],
+    ).statistic
+    assert found.profile_similarity[one] == pytest.approx(expected)
+
+
+def test_the_match_is_that_of_activations_alone(two_sets):
+    alone = concept_agreement(*two_sets.codes, random_state=0)
+    expected = activation_stability(*two_sets.codes, random_state=0)
+    np.testing.assert_array_equal(alone.partner, expected.assignment)
+    np.testing.assert_array_equal(alone.partner, agree(two_sets).partner)
+    assert alone.threshold == expected.threshold
+    assert np.isnan(alone.profile_similarity).all() and np.isnan(alone.profile_first_share)
+    assert "profile" not in repr(alone) and "first by profile" in repr(agree(two_sets))
+
+
+def test_profiles_without_relation_rank_at_random(two_sets):
+    rng = np.random.default_rng(0)
+    ranks = []
+    for _ in range(40):
+        two_sets.attribution[1].attribution = rng.normal(size=(8, 40))
+        ranks += agree(two_sets, n_permutations=1).profile_rank.tolist()
+    assert np.mean(ranks) == pytest.approx(4.5, abs=0.5)
+    assert np.mean(np.array(ranks) == 1) == pytest.approx(1 / 8, abs=0.06)
+
+
+def test_genes_are_aligned_by_name(two_sets):
+    found = agree(two_sets)
+    second = two_sets.attribution[1]
+    shuffled = np.random.default_rng(0).permutation(40)
+    second.genes, second.attribution = second.genes[shuffled], second.attribution[:, shuffled]
+    np.testing.assert_allclose(agree(two_sets).profile_similarity, found.profile_similarity)
+    second.genes = np.where(np.arange(40) < 5, second.genes, np.char.add("other", second.genes))
+    assert agree(two_sets).n_genes == 5
+    second.genes = np.char.add("ENSG", second.genes)
+    with pytest.raises(ValueError, match="at least 3 genes in common, got 0.*'gene0'.*'ENSG"):
+        agree(two_sets)
+
+
+def test_concepts_without_attribution_are_left_out(two_sets):
+    first, second = two_sets.attribution
+    first.attribution[2] = np.nan
+    second.concepts = second.concepts[1:]
+    second.attribution = second.attribution[1:]
+    found = agree(two_sets)
+    assert found.concepts.tolist() == [0, 1, 3, 4, 5, 6, 7]
+    assert found.n_second == 7 and 0 not in found.partner
+    inside = (two_sets.partner[found.concepts] < 6) & (two_sets.partner[found.concepts] > 0)
+    np.testing.assert_array_equal(found.partner[inside], two_sets.partner[found.concepts][inside])
+    fewer = Bunch(genes=first.genes, concepts=first.concepts[:3], attribution=first.attribution[:3])
+    few = concept_agreement(
+        two_sets.codes[1], two_sets.codes[0], attribution_first=second, attribution_second=fewer
+    )
+    assert few.n_matched == 2 and (few.partner == -1).sum() == 5
+    table = few.table()
+    assert (table.partner[2:] == -1).all() and np.isnan(table.profile_rank[2:]).all()
+
+
+def test_random_dictionaries_may_be_the_null(planted):
+    dictionary = ICFLDictionary(30, n_nonzero_coefs=3, max_steps=60)
+    fitted = [clone(dictionary).set_params(random_state=s).fit(planted.data) for s in (0, 1)]
+    null = [clone(dictionary).set_params(random_state=s, max_steps=0).fit(planted.data)
+            for s in (2, 3)]  # fmt: skip
+    codes = [one.transform(planted.data) for one in fitted]
+    random = [one.transform(planted.data) for one in null]
+    strict = concept_agreement(*codes, null_codes=random)
+    loose = concept_agreement(*codes, random_state=0)
+    assert strict.threshold > loose.threshold + 0.1
+    profiles = Bunch(
+        genes=["a", "b", "c"],
+        concepts=np.arange(25),
+        attribution=np.random.default_rng(0).normal(size=(25, 3)),
+    )
+    both = {"attribution_first": profiles, "attribution_second": profiles}
+    assert concept_agreement(*codes, null_codes=random, **both).n_second == 25
+
+
+def test_agreement_refuses_what_does_not_fit(two_sets):
+    first, second = two_sets.attribution
+    with pytest.raises(ValueError, match="must be given both or neither"):
+        concept_agreement(*two_sets.codes, attribution_first=first)
+    second.concepts = second.concepts + 3
+    with pytest.raises(ValueError, match=r"attribution_second\.concepts must be columns of codes_"):
+        agree(two_sets)
+    with pytest.raises(ValueError, match="must code the same rows"):
+        concept_agreement(two_sets.codes[0][:9], two_sets.codes[1])

@@ -16,11 +16,14 @@ MODULES = [
     "skdict.datasets",
     "skdict.display",
     "skdict.extraction",
+    "skdict.genes",
     "skdict.imaging",
+    "skdict.interop",
     "skdict.metrics",
     "skdict.model_selection",
     "skdict.preprocessing",
     "skdict.probing",
+    "skdict.steering",
 ]
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 SETTINGS = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["numpydoc_validation"]

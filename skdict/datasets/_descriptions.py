@@ -222,3 +222,49 @@ Traps
 3. 44 of the 67 cells are cut by the border of the crop (``cut``): their shape and size are not
    those of the cell.
 """
+
+PBMC = """\
+Blood cells of ten purified populations (single-cell RNA-seq, 10x v1)
+=====================================================================
+
+1,500 cells x 2,000 genes, raw UMI counts, 7.3 % of them non-zero, none above 59: 150 cells of each
+of ten populations of peripheral blood mononuclear cells that were enriched with beads and sequenced
+one by one.
+
+Source
+------
+github.com/stephenslab/fastTopics, commit 8406f5f4de379e7ff8b43ecfee93cca42a8e7a57,
+data/pbmc_facs.RData. Licence: BSD-2-Clause (the repository's own). The counts are public data of
+10x Genomics, to our knowledge under CC BY 4.0, which was not verified; cite Zheng et al. 2017,
+"Massively parallel digital transcriptional profiling of single cells", Nature Communications 8,
+14049, doi:10.1038/ncomms14049.
+
+What was done
+-------------
+The source holds 3,874 cells x 16,791 genes. 150 cells of each population were drawn, and the 2,000
+most dispersed genes kept, chosen without looking at the populations. No count was changed.
+
+Arrays
+------
+counts      (1500, 2000) UMI counts, CSR
+genes       symbols, unique
+ensembl     Ensembl identifier of each gene
+cells       barcode of each cell
+cell_type   population that the cell was purified as (10)
+cell_group  B cell, T cell, NK cell, CD14+, CD34+ (5)
+split       "train" or "test", as in the source (43 test cells)
+n_counts    UMI counts of the cell over all 16,791 genes
+
+Traps
+-----
+1. Population and library are one thing. Each population was a sample of its own, purified and
+   sequenced apart, so that no batch effect can be told from biology here: neither found nor
+   removed. Nothing is known of donors; take the cells as one donor's.
+2. Depth goes with the population. Median n_counts is 3,974 in CD34+ cells, 790 in CD14+ monocytes
+   and 1,187 to 1,542 in the others. A concept of depth looks like one of CD34+ cells.
+3. The 2,000 genes hold 13 % of the counts of a cell (4 to 25 %): normalise to n_counts, not to the
+   sum of the row. They are also the background of any enrichment; the genome is not.
+4. Labels are those of the purification, not of a clustering. The six populations of T cells overlap
+   strongly, and a few cells are not what their label says. Equal numbers of cells per population
+   are no estimate of their shares in blood.
+"""

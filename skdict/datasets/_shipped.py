@@ -21,6 +21,8 @@ _SHA256 = {
     # images, written by _convert_images and loaded by _images
     "cell_painting_crops": "cbd9fc9b957ca6b78f2f04843fbf836d39475535e84a25a3927250f5407e8482",
     "schwann_fields": "885be4e16438086d6c6a503920edb94ad571655d177984c83bfd1f4d6ab1263e",
+    # cells, written by _convert_pbmc and loaded by _pbmc
+    "pbmc": "9bf9cd8d0ab4f8d9b0025fb341314e2117cb963647f1c5d863ef7ab01dbb6804",
 }
 _DESCRIPTION = {
     "jump_scope": _descriptions.JUMP_SCOPE,

@@ -17,7 +17,9 @@ from skdict.display._dead import DeadAtomsDisplay
 from skdict.display._decoded import DecodedImagesDisplay
 from skdict.display._directions import DirectionHistogramDisplay
 from skdict.display._gallery import ConceptGalleryDisplay
+from skdict.display._gene_attribution import GeneAttributionDisplay
 from skdict.display._heatmaps import TokenHeatmapDisplay
+from skdict.display._interpretable_share import InterpretableShareDisplay
 from skdict.display._probe import ProbeAccuracyDisplay
 from skdict.display._segments import SegmentAlignmentDisplay
 from skdict.display._selectivity import SelectivityDisplay
@@ -41,6 +43,8 @@ __all__ = [
     "DeadAtomsDisplay",
     "DecodedImagesDisplay",
     "DirectionHistogramDisplay",
+    "GeneAttributionDisplay",
+    "InterpretableShareDisplay",
     "LearningRateDisplay",
     "ProbeAccuracyDisplay",
     "ProbeSparsityDisplay",

@@ -14,11 +14,21 @@ from skdict import display
 from skdict.display import (
     AtomUsageDisplay,
     BinarizerComparisonDisplay,
+    BoundaryProfileDisplay,
+    CellAlignmentDisplay,
+    CellOutlineDisplay,
+    ChannelCorrelationDisplay,
+    ChannelSummaryDisplay,
+    ConceptGalleryDisplay,
     DeadAtomsDisplay,
+    DecodedImagesDisplay,
     DirectionHistogramDisplay,
+    GeneAttributionDisplay,
+    InterpretableShareDisplay,
     LearningRateDisplay,
     ProbeAccuracyDisplay,
     ProbeSparsityDisplay,
+    SegmentAlignmentDisplay,
     SelectivityCountDisplay,
     SelectivityDisplay,
     SimilarityMapDisplay,
@@ -26,9 +36,27 @@ from skdict.display import (
     StabilityDisplay,
     SubspaceProbeDisplay,
     SweepDisplay,
+    TokenHeatmapDisplay,
 )
 
 DISPLAYS = {
+    "BoundaryProfileDisplay": BoundaryProfileDisplay([-1, 0, 1], [[0.1, 0.2]]),
+    "CellAlignmentDisplay": CellAlignmentDisplay(
+        [0.1, 0.4], [False, True], ["f", "f"], effect=0.3, wells=["w"], well_effect=[0.3]
+    ),
+    "CellOutlineDisplay": CellOutlineDisplay([[0.1, 0.2]], np.array([[0, 1]])),
+    "ChannelCorrelationDisplay": ChannelCorrelationDisplay([[0.6, 0.1]], ["ER", "DNA"], ["c"]),
+    "ChannelSummaryDisplay": ChannelSummaryDisplay({"trained": [[0.1], [-0.6]]}, ["ER"]),
+    "ConceptGalleryDisplay": ConceptGalleryDisplay(
+        np.arange(16.0).reshape(2, 2, 2, 2), [0.5, -0.5], ["most", "least"]
+    ),
+    "DecodedImagesDisplay": DecodedImagesDisplay({"layer 1": np.eye(4)[None, None]}),
+    "GeneAttributionDisplay": GeneAttributionDisplay(["CD3E", "LYZ"], [0.5, -0.1]),
+    "InterpretableShareDisplay": InterpretableShareDisplay(["concepts", "neurons"], [0.5, 0.2]),
+    "SegmentAlignmentDisplay": SegmentAlignmentDisplay(
+        np.ones((3, 2), int), [0, 1, 2], mean=[1, 1, 1]
+    ),
+    "TokenHeatmapDisplay": TokenHeatmapDisplay(np.eye(4)[None, None]),
     "AtomUsageDisplay": AtomUsageDisplay([0.5, 0.0], n_samples=10),
     "BinarizerComparisonDisplay": BinarizerComparisonDisplay([0.5, 0.25, 0.1], [0.5, 0.3, 0.2]),
     "DeadAtomsDisplay": DeadAtomsDisplay(["a", "b"], ["x", "x"], [1, 2], 4),
