@@ -22,6 +22,8 @@ QUALITY = (
     "choose_size",
     "probe_scale",
     "channel_scale",
+    "attribution_scale",
+    "enrichment_scale",
 )
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 
