@@ -15,10 +15,12 @@ import numpy as np
 from skdict.kernels import _numba_residual as residuals
 from skdict.kernels._threads import run_in_parallel
 
-# Rows and atoms of a product. Taller tiles are a few percent faster, but every step pays for the
-# padding: one row costs as much as a tile. 64 x 2,048 correlations stay in the cache until the best
-# ones are found.
-TILE_ROWS = 64
+# Rows of a product, the most first; each is a number of full groups of BLAS or one group that is
+# never full, so that the place of a row in its tile makes no difference (see `_tiles`). Taller tiles
+# are a few percent faster, but every step pays for the padding: one row costs as much as a tile.
+TILE_ROWS = (72, 48, 24, 12, 8, 4, 2, 1)
+
+# Atoms of a product: 72 x 2,048 correlations stay in the cache until the best ones are found.
 BLOCK_ATOMS = 2048
 
 # Orthogonal matching pursuit: most bytes that the Cholesky factors of a tile take.
@@ -44,7 +46,7 @@ def encode_icfl_without_gram(
             support, coefficients, n_support = codes
             residuals.refit_rows(tile, dictionary, support, n_support, coefficients)
 
-    return _encode_tiles(x, dictionary, intercept, n_nonzero_coefs, TILE_ROWS, pursue)
+    return _encode_tiles(x, dictionary, intercept, n_nonzero_coefs, TILE_ROWS[0], pursue)
 
 
 def encode_omp_without_gram(x, dictionary, intercept, *, n_nonzero_coefs):
@@ -61,9 +63,8 @@ def encode_omp_without_gram(x, dictionary, intercept, *, n_nonzero_coefs):
             ):
                 break
 
-    height = TILE_ROWS
-    while height > 1 and height * 8 * n_nonzero_coefs**2 > OMP_FACTOR_BYTES:
-        height //= 2
+    allowed = max(1, OMP_FACTOR_BYTES // (8 * n_nonzero_coefs**2))
+    height = next(height for height in TILE_ROWS if height <= allowed)
     return _encode_tiles(x, dictionary, intercept, n_nonzero_coefs, height, pursue)
 
 
