@@ -15,9 +15,10 @@ import numpy as np
 from skdict.kernels import _numba_residual as residuals
 from skdict.kernels._threads import run_in_parallel
 
-# Rows of a product, the most first; each is a number of full groups of BLAS or one group that is
-# never full, so that the place of a row in its tile makes no difference (see `_tiles`). Taller tiles
-# are a few percent faster, but every step pays for the padding: one row costs as much as a tile.
+# Rows of a product, the most first; each is a number of full groups of BLAS, or one group of a size
+# of its own, so that the place of a row in its tile makes no difference (see `_tiles`). Taller
+# tiles are a few percent faster, but every step pays for the padding: one row costs as much as a
+# tile.
 TILE_ROWS = (72, 48, 24, 12, 8, 4, 2, 1)
 
 # Atoms of a product: 72 x 2,048 correlations stay in the cache until the best ones are found.
