@@ -137,7 +137,7 @@ def test_index_column_of_to_csv_is_no_feature(tmp_path):
         [i % 4 == 0 for i in range(N)],
         pandas.Series([i % 4 == 0 for i in range(N)]),
     ],
-    ids=str,
+    ids=lambda value: "function" if callable(value) else str(value),
 )
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_ways_to_name_controls(tmp_path, control, ending):
@@ -190,7 +190,7 @@ def test_boolean_metadata():
         (np.arange(N), "got shape .40,. and dtype int64"),
         (np.zeros(N, dtype=bool), "matches no row"),
     ],
-    ids=str,
+    ids=lambda value: "function" if callable(value) else str(value),
 )
 def test_errors_of_control(control, message):
     with pytest.raises(ValueError, match=message):
