@@ -48,7 +48,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/(plot|long|run)_" if run_everything else r"/plot_",
     # what the examples import lies beside them and is no page
-    "ignore_pattern": r"__init__\.py|/(small|image)_[a-z]+\.py",
+    "ignore_pattern": r"__init__\.py|(^|/)(small|image)_[a-z]+\.py",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skdict",),
     "reference_url": {"skdict": None},

@@ -7,6 +7,7 @@ from sklearn.utils import Bunch
 
 from skdict._validation import check_boolean_or, check_choice, check_integer
 from skdict.genes._attribution_result import GeneAttribution
+from skdict.genes._concepts import check_model
 from skdict.genes._counterfactuals import Counterfactuals
 from skdict.genes._counts import Counts, check_genes
 from skdict.genes._exchange import VARIANTS, Exchange
@@ -17,7 +18,7 @@ from skdict.genes._swap_store import SwapStore, digest
 from skdict.genes._swaps import SwapPlan, SwapRun
 
 # Version of the files of an interrupted run.
-_FORMAT = 1
+_FORMAT = 2
 # A pre-activation that differs by more is another one: relative to the largest difference within
 # a pair of the concept, and to the largest value, of which single precision keeps some digits.
 _SAME, _SAME_DIGITS = 0.02, 1e-3
@@ -166,7 +167,7 @@ def attribute_genes(
     Raises
     ------
     TypeError
-        If `embed` cannot be called.
+        If `embed` cannot be called, or `model` is no model of concepts.
     ValueError
         If X has negative values, names repeat or are unknown, shapes do not fit, `embed` is
         not deterministic or gives other embeddings than those of `pairs`, or `resume` holds the
@@ -224,10 +225,12 @@ def attribute_genes(
     check_choice("variant", variant, VARIANTS)
     check_boolean_or("rescale", rescale, ())
     check_integer("batch_size", batch_size, 1)
-    dtype = _checked_dtype(dtype)
+    dtype = checked_dtype(dtype)
+    check_model(model)
     counts = Counts(X)
     genes = check_genes(genes, counts.n_genes)
-    _check_pairs(pairs, null, counts, variant)
+    check_pairs(pairs, counts)
+    _check_null(null, pairs, variant)
     exchange = Exchange(
         counts,
         genes,
@@ -254,7 +257,7 @@ def attribute_genes(
     n_pairs = pairs.prototype.shape[0]
     own = plan.combination[:n_pairs]
     start = run.start(np.unique(plan.pair_of[own]))
-    _check_same_embedding(pairs, start.pre[own])
+    check_same_embedding(pairs, start.pre[own])
     code, pre = run.run()
     found = averages(pairs, null, plan.combination, start, code, pre, exchange.mean_expression())
     passes = _passes(plan, np.unique(plan.pair_of[own]).shape[0], run)
@@ -273,7 +276,7 @@ def attribute_genes(
 _ROW_NAMES = ("prototype", "counterfactual", "position")
 
 
-def _checked_dtype(dtype) -> np.dtype:
+def checked_dtype(dtype) -> np.dtype:
     """Floating type of the batches."""
     found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
@@ -281,8 +284,8 @@ def _checked_dtype(dtype) -> np.dtype:
     return found
 
 
-def _check_pairs(pairs, null, counts, variant) -> None:
-    """Raise where pairs, null pairs and counts do not belong together."""
+def check_pairs(pairs, counts) -> None:
+    """Raise where pairs and counts do not belong together."""
     if not isinstance(pairs, Counterfactuals):
         raise TypeError(f"pairs must be the result of find_counterfactuals, got {type(pairs)}")
     n_cells = pairs.rules.half.shape[0]
@@ -291,6 +294,10 @@ def _check_pairs(pairs, null, counts, variant) -> None:
             f"X must hold the cells that the pairs were found among: {n_cells}, got "
             f"{counts.n_cells}"
         )
+
+
+def _check_null(null, pairs, variant) -> None:
+    """Raise where null pairs have no use, or were made from other pairs."""
     if null is None:
         return
     if variant == "mask":
@@ -300,9 +307,13 @@ def _check_pairs(pairs, null, counts, variant) -> None:
         )
     if not np.array_equal(null.concepts, pairs.concepts):
         raise ValueError("null must be made from these pairs, but its concepts are others")
+    chosen = pairs.half == 0
+    there = set(zip(pairs.position[chosen].tolist(), pairs.prototype[chosen].tolist()))
+    if not there.issuperset(zip(null.position.tolist(), null.prototype.tolist())):
+        raise ValueError("null must be made from these pairs, but its prototypes are others")
 
 
-def _check_same_embedding(pairs, pre) -> None:
+def check_same_embedding(pairs, pre) -> None:
     """Raise where the prototypes are not what they were when the pairs were found."""
     allowed = np.zeros(pairs.concepts.shape[0])
     within = np.abs(pairs.pre_prototype - pairs.pre_counterfactual)

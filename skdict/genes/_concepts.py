@@ -294,6 +294,8 @@ class DirectionConcepts(_Concepts):
             If `share` is not in (0, 1), or shapes do not fit.
         """
         check_real("share", share, 0, 1, open_low=True)
+        if share == 1:
+            raise ValueError(f"share must be less than 1, got {share!r}")
         concepts = cls(directions, mean)
         E = check_embeddings(E, "E")
         # by few concepts at a time: their values over all cells are what takes memory
@@ -366,6 +368,15 @@ def check_embeddings(E, name: str = "embeddings") -> np.ndarray:
             row = rows.start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
             raise ValueError(f"{name} holds NaN or infinite values, the first in row {row}")
     return E
+
+
+def check_model(model) -> None:
+    """Raise TypeError unless `model` turns embeddings into activations of concepts."""
+    if not hasattr(model, "pre_activations"):
+        raise TypeError(
+            "model must be DictionaryConcepts(pipeline) or DirectionConcepts(directions), got "
+            f"{type(model).__name__}"
+        )
 
 
 def check_concepts(concepts, n_concepts: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from skdict._units import is_missing
 from skdict._validation import host_array
 
 # Values of one block of rows.
@@ -109,15 +110,18 @@ def check_genes(genes, n_genes: int, of: str = "X") -> np.ndarray:
     Raises
     ------
     ValueError
-        If the number is wrong, or a name is there twice.
+        If the number is wrong, a name is missing, or a name is there twice.
     """
     if genes is None:
         return np.arange(n_genes)
+    n_missing = np.count_nonzero(is_missing(genes))
     genes = _strings(genes)
     if genes.shape != (n_genes,):
         raise ValueError(
             f"genes must name the {n_genes} columns of {of}, got an array of shape {genes.shape}"
         )
+    if n_missing:
+        raise ValueError(f"genes must name every column of {of}, but {n_missing} names are missing")
     names, counts = np.unique(genes, return_counts=True)
     if names.shape[0] < n_genes:
         twice = names[counts > 1].tolist()

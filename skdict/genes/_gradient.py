@@ -7,7 +7,8 @@ from sklearn.utils import Bunch
 
 from skdict._tables import columns_of, table
 from skdict._validation import check_boolean_or, check_integer, import_optional
-from skdict.genes._concepts import check_embeddings
+from skdict.genes._attribution import check_pairs, check_same_embedding, checked_dtype
+from skdict.genes._concepts import check_embeddings, check_model
 from skdict.genes._counterfactuals import Counterfactuals
 from skdict.genes._counts import Counts, check_genes
 from skdict.genes._exchange import Exchange
@@ -163,9 +164,10 @@ def gradient_attribution(
     ImportError
         If torch is not installed.
     TypeError
-        If `embed` gives no tensor that depends on its argument.
+        If `embed` gives no tensor that depends on its argument, or `model` is no model of concepts.
     ValueError
-        If shapes do not fit, or a gradient is NaN or infinite.
+        If shapes do not fit, `embed` gives other embeddings than those of `pairs`, or a gradient
+        is NaN or infinite.
 
     See Also
     --------
@@ -195,7 +197,10 @@ def gradient_attribution(
     torch = import_optional("torch", extra="torch")
     check_boolean_or("rescale", rescale, ())
     check_integer("batch_size", batch_size, 1)
+    dtype = checked_dtype(dtype)
+    check_model(model)
     counts = Counts(X)
+    check_pairs(pairs, counts)
     genes = check_genes(genes, counts.n_genes)
     exchange = Exchange(
         counts, genes, candidates=None, groups=None, variant="swap", rescale=rescale, dtype=dtype
@@ -203,16 +208,21 @@ def gradient_attribution(
     if is_module(embed):
         check_eval(embed)
     gradient = _Gradient(torch, embed, model, pairs.concepts)
-    asked = np.unique(np.column_stack([pairs.prototype, pairs.position]), axis=0)
+    asked, place = np.unique(
+        np.column_stack([pairs.prototype, pairs.position]), axis=0, return_inverse=True
+    )
+    pre = np.empty(asked.shape[0])
     sums = np.zeros((2, pairs.concepts.shape[0], counts.n_genes))
     for start in range(0, asked.shape[0], batch_size):
         block = asked[start : start + batch_size]
-        slopes = gradient(counts.rows(block[:, 0], dtype), block[:, 1])
+        rows = slice(start, start + block.shape[0])
+        slopes, pre[rows] = gradient(counts.rows(block[:, 0], dtype), block[:, 1])
         for (cell, position), slope in zip(block, slopes):
             for row in np.flatnonzero((pairs.prototype == cell) & (pairs.position == position)):
                 before, after = exchange.profiles([cell], pairs.counterfactual[[row]])
                 difference = before[0].astype(np.float64) - after[0]
                 sums[pairs.half[row], position] += pairs.weight[row] * slope * difference
+    check_same_embedding(pairs, pre[place.reshape(-1)])
     n_prototypes = np.zeros(sums.shape[:2])
     np.add.at(n_prototypes, (pairs.half, pairs.position), pairs.weight)
     with np.errstate(invalid="ignore"):
@@ -248,8 +258,8 @@ class _Gradient:
         if is_module(embed):
             self.device = next((value.device for value in embed.parameters()), self.device)
 
-    def __call__(self, rows, positions) -> np.ndarray:
-        """Gradient of one pre-activation for each row, shape (n_rows, n_genes)."""
+    def __call__(self, rows, positions) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient of one pre-activation for each row, (n_rows, n_genes), and its value."""
         x = self.torch.from_numpy(rows).to(self.device).requires_grad_(True)
         with self.torch.enable_grad():
             found = self.embed(x)
@@ -259,8 +269,9 @@ class _Gradient:
                     f"{type(found).__name__}; without torch, use attribute_genes"
                 )
             embeddings = check_embeddings(found, "embed(X)").astype(np.float64)
-            slopes = np.array(
-                [self._slope(row, k) for row, k in zip(embeddings, positions)], dtype=np.float64
+            slopes, values = (
+                np.array(part, dtype=np.float64)
+                for part in zip(*(self._slope(row, k) for row, k in zip(embeddings, positions)))
             )
             pull = self.torch.from_numpy(slopes).to(found.device, found.dtype)
             (gradient,) = self.torch.autograd.grad((found * pull).sum(), x)
@@ -270,16 +281,16 @@ class _Gradient:
                 "embed has NaN or infinite gradients at counts: look for a square root or "
                 "logarithm of zero in its normalisation"
             )
-        return gradient
+        return gradient, values
 
-    def _slope(self, embedding, position) -> np.ndarray:
-        """Gradient of one pre-activation in the embedding, by central differences."""
+    def _slope(self, embedding, position) -> tuple[np.ndarray, float]:
+        """Gradient of one pre-activation in the embedding, by central differences; its value."""
         step = _STEP * max(np.sqrt((embedding**2).mean()), 1e-12)
         shifts = step * np.eye(embedding.shape[0])
-        rows = np.concatenate([embedding + shifts, embedding - shifts])
+        rows = np.concatenate([embedding + shifts, embedding - shifts, embedding[None]])
         pre = self.model.pre_activations(rows, self.concepts[[position]])[:, 0]
-        above, below = np.split(pre, 2)
-        return (above - below) / (2 * step)
+        above, below = np.split(pre[:-1], 2)
+        return (above - below) / (2 * step), pre[-1]
 
 
 def rank_agreement(exact, screen, *, n: int = 20, as_frame: bool = False):
@@ -305,7 +316,8 @@ def rank_agreement(exact, screen, *, n: int = 20, as_frame: bool = False):
             Spearman's rank correlation over the genes that change anything in either.
         top_share : ndarray of float
             Share of the `n` genes with the largest exact attributions that are among the `n`
-            largest of the screen.
+            largest of the screen. Only attributions above zero count on either side; NaN where
+            there are none.
         n_genes : ndarray of int
             Genes that change anything in either.
 
@@ -341,14 +353,20 @@ def rank_agreement(exact, screen, *, n: int = 20, as_frame: bool = False):
             for found, place in ((exact, here), (screen, there))
         )
         changes = is_change(one) | is_change(other)
-        top, top_of_screen = (np.argsort(-values, kind="stable")[:n] for values in (one, other))
+        top, top_of_screen = (_first(values, n) for values in (one, other))
         rows.append(
             {
                 "concept": concept,
                 "rank_correlation": rank_correlation(one, other, changes),
-                "top_share": np.isin(top, top_of_screen).mean() if changes.any() else np.nan,
+                "top_share": np.isin(top, top_of_screen).mean() if top.size else np.nan,
                 "n_genes": np.count_nonzero(changes),
             }
         )
     found = columns_of(rows, as_frame)
     return found if as_frame else Bunch(**found)
+
+
+def _first(values, n: int) -> np.ndarray:
+    """Places of the `n` largest values, of those above zero."""
+    order = np.argsort(-values, kind="stable")[:n]
+    return order[is_change(values)[order] & (values[order] > 0)]

@@ -180,6 +180,8 @@ def _read_selected(selected, concepts, genes):
         genes = check_genes(genes, np.size(genes), "the data")
         if concepts is not None:
             raise ValueError("concepts must be None with a dict: its keys name the concepts")
+        if not selected:
+            raise ValueError("selected must hold at least one concept, got an empty dict")
         lists = [list(dict.fromkeys(names)) for names in selected.values()]
         rows = [locate_genes(names, genes, "selected") if names else [] for names in lists]
         pattern = sparse.lil_array((len(rows), genes.shape[0]), dtype=np.int32)
@@ -200,6 +202,9 @@ def _pattern(mask, name: str) -> sparse.csr_array:
             f"{name} must have shape (n_concepts, n_genes) and not be empty, got {mask.shape}"
         )
     matrix = sparse.csr_array(mask)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # the caller's matrix stays as it is
+        matrix.sum_duplicates()
     if matrix.dtype.kind not in "biuf" or not np.isin(matrix.data, [0, 1]).all():
         raise ValueError(
             f"{name} must hold True and False (or 1 and 0), got dtype {matrix.dtype}; scores are "
@@ -207,7 +212,6 @@ def _pattern(mask, name: str) -> sparse.csr_array:
         )
     pattern = matrix.astype(np.int32)  # a copy: the caller's matrix stays as it is
     pattern.eliminate_zeros()
-    pattern.sort_indices()
     return pattern
 
 

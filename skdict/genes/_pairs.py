@@ -9,7 +9,7 @@ from sklearn.utils import Bunch, check_random_state
 from skdict._units import encode_names
 from skdict._validation import check_choice, check_integer, check_real
 from skdict.genes._cell_rules import HALVES, CellRules
-from skdict.genes._concepts import check_concepts, check_embeddings
+from skdict.genes._concepts import check_concepts, check_embeddings, check_model
 from skdict.genes._counterfactuals import Counterfactuals
 from skdict.genes._nearest import METRICS, Distances
 
@@ -138,6 +138,8 @@ def find_counterfactuals(
 
     Raises
     ------
+    TypeError
+        If `model` is no model of concepts.
     ValueError
         If shapes do not fit, a value is out of range, there are fewer than two units, or no
         concept has a pair in the half where prototypes are chosen.
@@ -172,6 +174,7 @@ def find_counterfactuals(
     check_integer("n_neighbors", n_neighbors, 1)
     check_real("margin", margin, 0, 1)
     check_choice("metric", metric, METRICS)
+    check_model(model)
     embeddings = check_embeddings(embeddings)
     n_cells = embeddings.shape[0]
     concepts = check_concepts(concepts, model.n_concepts)
@@ -213,6 +216,7 @@ def codes_of(codes, model, embeddings, concepts) -> sparse.csc_array:
         chosen = sparse.csc_array(np.asarray(codes)[:, concepts])
     else:
         chosen = sparse.csc_array(sparse.csr_array(codes)[:, concepts])
+    chosen.sum_duplicates()
     chosen.eliminate_zeros()
     if not np.isfinite(chosen.data).all():
         raise ValueError("codes holds NaN or infinite values")

@@ -23,6 +23,8 @@ _PLANNED_VALUES = 1 << 23
 _EVERY = 10.0
 # Largest change of a resumed run's first embeddings, relative to the largest, that is rounding.
 _ROUNDING = 1e-4
+# Share of them that rounding may give another number of active concepts.
+_FEW = 0.01
 
 
 class SwapPlan:
@@ -161,6 +163,7 @@ class SwapRun:
             code, pre = self._activations(checked, rows, plan.concept_of)
             code_all, pre_all = self._with_all(with_all)
             kept = {"embeddings": checked, "code": code, "pre": pre}
+            kept["n_active"] = self._n_active(checked)
             kept |= {"code_all": code_all, "pre_all": pre_all}
             self.store.save("start", kept)
         else:
@@ -168,15 +171,23 @@ class SwapRun:
         self.embeddings, self.code, self.pre = (kept[n] for n in ("embeddings", "code", "pre"))
         return Bunch(**kept, steady=self.steady)
 
+    def _n_active(self, embeddings) -> np.ndarray:
+        """Number of concepts with a code, of every row: what a sparsity decides."""
+        return np.diff(self.model.codes(embeddings).indptr)
+
     def _check_same(self, kept, checked) -> None:
         """Raise where the model that goes on is not the one that began."""
         known = kept["embeddings"][: checked.shape[0]]
         if known.shape[1] == checked.shape[1]:
             if np.abs(known - checked).max() <= _ROUNDING * np.abs(known).max():
-                taken = np.flatnonzero(self.plan.place[self.plan.pair_of] < checked.shape[0])
-                rows = self.plan.place[self.plan.pair_of][taken]
-                pre = self._activations(known, rows, self.plan.concept_of[taken])[1]
-                if np.abs(pre - kept["pre"][taken]).max() <= _ROUNDING * np.abs(pre).max():
+                rows = self.plan.place[self.plan.pair_of]
+                found = self._activations(kept["embeddings"], rows, self.plan.concept_of)
+                same = [
+                    np.abs(values - kept[name]).max() <= _ROUNDING * np.abs(values).max()
+                    for name, values in zip(("code", "pre"), found)
+                ]
+                other = self._n_active(kept["embeddings"]) != kept["n_active"]
+                if all(same) and other.mean() <= _FEW:
                     return
         raise ValueError(
             f"resume={str(self.store.folder)!r} holds a result of another embed or model: "

@@ -32,6 +32,8 @@ def whole_counts(X) -> sparse.csr_array:
     """
     counts = Counts(X)
     matrix = counts.X if sparse.issparse(counts.X) else _sparse(counts)
+    if matrix.dtype.kind == "b":
+        matrix = matrix.astype(np.float32)  # Booleans cannot be subtracted
     for start in range(0, matrix.nnz, _BLOCK_VALUES):
         _check_whole(matrix.data[start : start + _BLOCK_VALUES])
     if np.count_nonzero(matrix.data) < matrix.nnz:

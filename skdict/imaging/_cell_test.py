@@ -103,7 +103,7 @@ def cell_class_test(
     .. math::
 
        T_m = \frac{1}{W} \sum_w \sum_{f \in w} s_f
-             \Big(\bar a_{fm}^{\text{perturbed}} - \bar a_{fm}^{\text{control}}\Big),
+             \left(\bar a_{fm}^{\text{perturbed}} - \bar a_{fm}^{\text{control}}\right),
        \qquad s_f \propto \frac{n_f^p\, n_f^c}{n_f^p + n_f^c},\ \sum_{f \in w} s_f = 1
 
     so that what differs between fields cancels, a field with few cells of a class counts less, and

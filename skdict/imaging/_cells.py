@@ -72,7 +72,7 @@ def cell_alignment(
     .. math::
 
        a_{cm} = \sum_p \frac{n_{cp}}{n_c} h_{mp}
-              = \Big\langle d_m, \sum_p \frac{n_{cp}}{n_c} t_p \Big\rangle
+              = \left\langle d_m, \sum_p \frac{n_{cp}}{n_c} t_p \right\rangle
 
     with :math:`n_{cp}` pixels of cell c in token p that are not ignored, :math:`n_c` in all. The
     heatmap (:func:`token_heatmaps`) is linear in the prepared token :math:`t_p`, so that the mean

@@ -45,8 +45,8 @@ def composite(
 
     .. math::
 
-       \text{rgb} = \min\Big(1,\; w \sum_c \text{color}_c\, v_c^{\gamma}\Big), \qquad
-       v_c = \text{clip}\Big(\frac{x_c - \text{low}_c}{\text{high}_c - \text{low}_c}, 0, 1\Big)
+       \text{rgb} = \min\left(1,\; w \sum_c \text{color}_c\, v_c^{\gamma}\right), \qquad
+       v_c = \text{clip}\left(\frac{x_c - \text{low}_c}{\text{high}_c - \text{low}_c}, 0, 1\right)
 
     with w = 1 for up to three stains and 2 / (n - 1) for n, so that a place which has all of them
     is not plain white. Colours are those of Okabe and Ito. Three numbers per pixel cannot keep

@@ -24,7 +24,8 @@ def codes_to_anndata(adata, codes, *, key="concepts", pipeline=None, params=None
     codes : array-like or sparse, shape (n_cells, n_concepts)
         Activations, such as ``pipeline.transform`` gives. An entry of explicit zero is kept.
     key : str, default="concepts"
-        The codes become ``obsm["X_" + key]``, a CSR array. What is there already is replaced.
+        The codes become ``obsm["X_" + key]``, a CSR array. Codes that are there already are
+        replaced, attributions stay.
     pipeline : estimator or None, default=None
         The fitted dictionary or pipeline. ``uns[key]`` then holds its settings as JSON
         (``"parameters"``) and its fitted arrays by step (``"arrays"``), components and whitening
@@ -35,7 +36,7 @@ def codes_to_anndata(adata, codes, *, key="concepts", pipeline=None, params=None
     Raises
     ------
     ValueError
-        If `adata` is a view, or the codes have another number of rows.
+        If `adata` is a view, or the codes have another number of rows, NaN or infinity.
 
     See Also
     --------
@@ -70,6 +71,9 @@ def codes_to_anndata(adata, codes, *, key="concepts", pipeline=None, params=None
         about["pipeline"] = {name: step.get_params(deep=False) for name, step in steps.items()}
         entry["arrays"] = {name: _fitted_arrays(step) for name, step in steps.items()}
     entry["parameters"] = json.dumps(about, default=_plain)
+    before = adata.uns.get(key, {})
+    if "attributed_concepts" in before:  # belongs to what stays in varm
+        entry["attributed_concepts"] = before["attributed_concepts"]
     adata.obsm[f"X_{key}"] = codes
     adata.uns[key] = entry
 
@@ -145,10 +149,15 @@ def check_no_view(adata) -> None:
 
 
 def check_rows_of_codes(codes, n_cells: int) -> sparse.csr_array:
-    """Codes as a CSR array; raise ValueError unless they have a row per cell."""
+    """Codes as a CSR array; raise ValueError unless finite, with a row per cell."""
+    codes = codes if sparse.issparse(codes) else np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[0] != n_cells:
+        raise ValueError(
+            f"codes must have a row per cell, {n_cells}, got an array of shape {codes.shape}"
+        )
     codes = as_csr(codes)
-    if codes.shape[0] != n_cells:
-        raise ValueError(f"codes must have a row per cell, {n_cells}, got {codes.shape[0]}")
+    if not np.isfinite(codes.data).all():
+        raise ValueError("codes holds NaN or infinite values")
     return codes
 
 

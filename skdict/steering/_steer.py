@@ -210,6 +210,8 @@ def code_blocks(pipeline, X, *, width: int):
     for step in front:
         _check_invertible(step)
     width = max(X.shape[1], dictionary.components_.shape[1], width)
+    if not getattr(dictionary, "sparse_output", True):
+        width = max(width, dictionary.components_.shape[0])
     n_rows = max(1, _BLOCK_VALUES // width)
     for start in range(0, X.shape[0], n_rows):
         rows = slice(start, min(start + n_rows, X.shape[0]))

@@ -372,8 +372,15 @@ def test_errors_name_the_parameter(linear):
     with pytest.raises(TypeError, match="pairs must be the result of find_counterfactuals"):
         attribute_genes(X, embed, model, {})
     one = find_counterfactuals(linear.E, model, [0], units=linear.donor, random_state=0)
-    with pytest.raises(ValueError, match="null must be made from these pairs"):
+    with pytest.raises(ValueError, match="null must be made from these pairs, but its concepts"):
         attribute_genes(X, embed, model, one, null=linear.null)
+    other = find_counterfactuals(
+        linear.E, model, linear.concepts, units=linear.donor, random_state=1
+    )
+    with pytest.raises(ValueError, match="null must be made from these pairs, but its prototypes"):
+        attribute_genes(X, embed, model, other, null=linear.null)
+    with pytest.raises(TypeError, match="model must be DictionaryConcepts"):
+        attribute_genes(X, embed, embed, pairs)
 
 
 def test_p_values_are_calibrated_where_no_gene_stands_out():

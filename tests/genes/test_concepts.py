@@ -154,5 +154,7 @@ def test_errors_name_the_parameter(embeddings, icfl):
         DirectionConcepts(np.ones(3))
     with pytest.raises(ValueError, match="mean holds NaN"):
         DirectionConcepts(np.eye(2), mean=[np.nan, 0])
+    with pytest.raises(ValueError, match="share must be less than 1"):
+        DirectionConcepts.with_active_share(np.eye(6), embeddings, share=1)
     with pytest.raises(ValueError, match=r"share must be in \(0, 1\]"):
         DirectionConcepts.with_active_share(np.eye(6), embeddings, share=0)

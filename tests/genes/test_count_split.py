@@ -97,7 +97,8 @@ def test_the_caller_keeps_the_counts():
 
 
 def test_half_precision_and_booleans():
-    for X in (np.array([[2, 0]], dtype=np.float16), np.array([[True, False]])):
+    whether = np.array([[True, False]])
+    for X in (np.array([[2, 0]], dtype=np.float16), whether, sparse.csr_array(whether)):
         split = split_counts(X, random_state=0)
         assert (split.calling + split.testing).sum() == X.sum()
 

@@ -67,6 +67,9 @@ def test_errors_name_the_parameter(dense):
 def test_names_of_genes():
     np.testing.assert_array_equal(check_genes(None, 3), [0, 1, 2])
     assert check_genes(np.array(["a", "b"], dtype=object), 2).dtype.kind == "U"
+    for missing in (None, np.nan):
+        with pytest.raises(ValueError, match="genes must name every column of X, but 1 names"):
+            check_genes(["a", missing], 2)
     with pytest.raises(ValueError, match=r"genes must name the 3 columns of X.*\(2,\)"):
         check_genes(["a", "b"], 3)
     with pytest.raises(

@@ -102,6 +102,10 @@ def test_agreement_by_hand():
     found = rank_agreement(exact, screen, n=2)
     assert found.n_genes[0] == 3 and found.rank_correlation[0] == pytest.approx(0.5)
     assert found.top_share[0] == 1 and rank_agreement(exact, screen, n=1).top_share[0] == 0
+    # genes that change nothing fill no places at the top
+    apart = [Bunch(concepts=[4], genes=list("abcd"), attribution=[row]) for row in
+             ([3, 0, 0, 0], [0, 0, 0, 2])]  # fmt: skip
+    assert rank_agreement(*apart, n=3).top_share[0] == 0
     nothing = Bunch(concepts=[4], genes=["a"], attribution=[[0.0]])
     assert np.isnan(rank_agreement(exact | {"pre": nothing}, nothing).top_share[0])
 
@@ -118,6 +122,17 @@ def test_errors_name_the_parameter(data):
         attribute(lambda X: torch.sqrt(X) @ data.linear)
     with pytest.raises(ValueError, match="embed must be in eval mode"):
         attribute(torch.nn.Linear(120, 7))
+
+    def screened(X, **options):
+        linear = data.linear.to(torch.float64 if options.get("dtype") else torch.float32)
+        return gradient_attribution(X, lambda X: X @ linear, data.model, data.pairs, **options)
+
+    with pytest.raises(ValueError, match="X must hold the cells that the pairs were found among"):
+        screened(data.counts[:-1])
+    with pytest.raises(ValueError, match="embed must give the embeddings that the pairs were"):
+        screened(data.counts[::-1])
+    with pytest.raises(ValueError, match="dtype must be float32 or float64, got int32"):
+        screened(data.counts, dtype=np.int32)
     screen = attribute(lambda X: X @ data.linear)
     with pytest.raises(ValueError, match="exact and screen must have the same concepts"):
         rank_agreement(screen, Bunch(concepts=[1], genes=screen.genes, attribution=[[1]]))

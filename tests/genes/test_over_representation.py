@@ -321,3 +321,14 @@ class TestFalseDiscovery:
             found[[0, 1, 1], [0, 0, 1]], false_discovery_control([0.01, 0.04, 0.5])
         )
         assert np.isnan(q_values(np.full((2, 2), np.nan))).all()
+
+
+def test_genes_stored_twice_count_once():
+    genes = [f"g{i}" for i in range(40)]
+    places = np.array([0, 0, 1, 30]), np.array([0, 4])
+    twice = sparse.csr_array((np.ones(4, dtype=bool), *places), shape=(1, 40))
+    found = over_representation(twice, {"first": genes[:20]}, genes=genes)
+    assert found.n_selected.tolist() == [3] and found.overlap.toarray().tolist() == [[2]]
+    assert twice.nnz == 4
+    with pytest.raises(ValueError, match="selected must hold at least one concept"):
+        over_representation({}, {"first": genes[:20]}, genes=genes)

@@ -192,6 +192,8 @@ def test_errors_name_the_parameter(data):
         find_counterfactuals(E, model, [0], batch=[None] * 400)
     with pytest.raises(ValueError, match=r"codes must have shape .*\(400, 3\), got \(400, 1\)"):
         find_counterfactuals(E, model, [0], codes=np.ones((400, 1)))
+    with pytest.raises(TypeError, match=r"model must be DictionaryConcepts.*got ndarray"):
+        find_counterfactuals(E, data.directions, [0])
     with pytest.raises(ValueError, match="codes holds NaN"):
         find_counterfactuals(E, model, [0], codes=np.full((400, 3), np.nan))
     with pytest.raises(ValueError, match="concepts must lie in 0 to 2, got 3"):

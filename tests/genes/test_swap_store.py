@@ -11,10 +11,13 @@ import time
 import numpy as np
 import pytest
 
+from skdict import TopKSAE
 from skdict.genes import (
+    DictionaryConcepts,
     DirectionConcepts,
     _swap_store,
     attribute_genes,
+    find_counterfactuals,
 )
 
 SETUP = """
@@ -141,6 +144,26 @@ def test_other_inputs_are_refused_and_named(problem, tmp_path):
     other = DirectionConcepts(1.01 * problem.data.directions, thresholds=problem.model.thresholds)
     with pytest.raises(ValueError, match="holds a result of another embed or model"):
         problem.attribute(resume=folder, model=other)
+    # equal pre-activations, and other codes
+    lower = problem.model.thresholds - 1
+    with pytest.raises(ValueError, match="holds a result of another embed or model"):
+        other = DirectionConcepts(problem.data.directions, thresholds=lower)
+        problem.attribute(resume=folder, model=other)
+
+
+def test_another_sparsity_is_another_model(problem, tmp_path):
+    E = problem.data.embed(problem.data.counts)
+    sae = TopKSAE(24, n_nonzero_coefs=3, max_steps=60, random_state=0).fit(E)
+    model = DictionaryConcepts(sae)
+    concepts = np.argsort(-np.diff(model.codes(E).tocsc().indptr))[:2]
+    pairs = find_counterfactuals(E, model, concepts, n_prototypes=3, random_state=0)
+    options = {"pairs": pairs, "null": None, "resume": tmp_path / "run", "model": model}
+    problem.attribute(**options)
+    assert problem.attribute(**options).passes.n_kept > 0
+    # the code of a prototype, its largest pre-activation, is the same
+    sae.set_params(transform_n_nonzero_coefs=6)
+    with pytest.raises(ValueError, match="holds a result of another embed or model"):
+        problem.attribute(**options)
 
 
 def test_places_that_cannot_be_used(problem, tmp_path):
@@ -192,4 +215,4 @@ def test_a_full_disk_keeps_what_is_done(problem, whole, tmp_path, monkeypatch):
 def test_the_record_says_what_the_folder_holds(problem, tmp_path):
     problem.attribute(resume=tmp_path / "run", layer="raw")
     record = json.loads((tmp_path / "run" / "settings.json").read_text())
-    assert record["layer"] == "raw" and record["variant"] == "swap" and record["format"] == 1
+    assert record["layer"] == "raw" and record["variant"] == "swap" and record["format"] == 2

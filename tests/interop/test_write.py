@@ -110,6 +110,8 @@ def test_writing_twice_replaces(adata, codes, attribution):
     codes_to_anndata(adata, codes[:, :4].toarray())
     assert adata.uns["concepts"]["n_concepts"] == 4
     assert codes_from_anndata(adata).shape == (40, 4)
+    # the attributions are still there, with the concepts that they are of
+    assert attributions_from_anndata(adata).concepts.tolist() == list(attribution.concepts)
 
 
 def test_attribution_may_be_sparse_and_by_identifier(adata, attribution):
@@ -123,7 +125,9 @@ def test_attribution_may_be_sparse_and_by_identifier(adata, attribution):
 
 def test_what_does_not_fit_changes_nothing(adata, codes, attribution):
     before = sorted(adata.varm), sorted(adata.obsm), sorted(adata.uns), list(adata.var)
-    with pytest.raises(ValueError, match="codes must have a row per cell, 40, got 39"):
+    with pytest.raises(
+        ValueError, match=r"codes must have a row per cell, 40, got an array of shape \(39, 9\)"
+    ):
         codes_to_anndata(adata, codes[1:])
     with pytest.raises(ValueError, match="adata is a view of another AnnData.*copy it"):
         codes_to_anndata(adata[:5], codes[:5])
@@ -221,3 +225,13 @@ def test_what_does_not_fit(adata, codes):
         concepts_to_anndata(adata, codes, obsm=["X_tsne"])
     with pytest.raises(ValueError, match="obsm has no 'X_concepts'"):
         concepts_to_anndata(adata)
+
+
+def test_codes_may_be_lists_and_must_be_finite(adata):
+    codes_to_anndata(adata, [[1.0, 0.0]] * 40)
+    assert codes_from_anndata(adata).nnz == 40
+    for wrong in (np.ones(40), np.ones((40, 2, 2))):
+        with pytest.raises(ValueError, match="codes must have a row per cell, 40, got an array of"):
+            codes_to_anndata(adata, wrong)
+    with pytest.raises(ValueError, match="codes holds NaN or infinite values"):
+        codes_to_anndata(adata, np.full((40, 2), np.nan))

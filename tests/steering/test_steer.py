@@ -184,6 +184,22 @@ def test_blocks_change_nothing(monkeypatch):
     assert_allclose(steer(pipeline, X, [0, 1, 2], value=0.2), whole, rtol=1e-5)
 
 
+def test_dense_codes_make_blocks_smaller(monkeypatch):
+    pipeline = fit(FRONTS["whole"])
+    whole, sizes = steer(pipeline, X, [0]), []
+    dictionary = pipeline[-1].set_params(sparse_output=False)
+    transform = type(dictionary).transform
+
+    def spied(self, rows):
+        sizes.append(len(rows))
+        return transform(self, rows)
+
+    monkeypatch.setattr(type(dictionary), "transform", spied)
+    monkeypatch.setattr(_steer, "_BLOCK_VALUES", 10 * dictionary.components_.shape[0])
+    assert_allclose(steer(pipeline, X, [0]), whole, rtol=1e-5)
+    assert max(sizes) == 10
+
+
 def test_memory_maps_and_tensors_are_read(alone, tmp_path):
     expected = steer(alone, X, [0, 1])
     np.save(tmp_path / "X.npy", X)
