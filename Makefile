@@ -12,8 +12,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Several processes test: BLAS with a thread per core in each of them, waiting busily, takes twice as long.
-ONE_THREAD := OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
+# Several processes test: threads of OpenMP that wait busily would take the processors from each other.
+PATIENT := OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 # No window is ever opened; figures go to files.
 export MPLBACKEND := Agg
 
@@ -36,7 +36,7 @@ demo: $(VENV)/.plot,progress
 	$(BIN)/skdict demo $(ARGS)
 
 test: $(VENV)/.test
-	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PATIENT) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
