@@ -6,8 +6,8 @@ A small masked autoencoder is trained on the images that ship with skdict, and t
 run on it: tokens, whitening, dictionary, heatmaps, stains, single cells, decoded layers. Every
 statistic stands beside that of the same network before training.
 
-What came out: the network learned to fill in what is hidden from it. But as many features of the
-untrained network follow stains, ring cells and tell cells apart. A heatmap that lies on a stain is
+What came out: the network learned to fill in what is hidden from it. But many features of the
+untrained network follow stains, ring cells and tell cells apart, too: nearly as many, or more. A heatmap that lies on a stain is
 no evidence of anything learned. All results are on the page :ref:`image_concepts`.
 """
 
