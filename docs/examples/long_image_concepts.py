@@ -7,8 +7,9 @@ run on it: tokens, whitening, dictionary, heatmaps, stains, single cells, decode
 statistic stands beside that of the same network before training.
 
 What came out: the network learned to fill in what is hidden from it. But many features of the
-untrained network follow stains, ring cells and tell cells apart, too: nearly as many, or more. A heatmap that lies on a stain is
-no evidence of anything learned. All results are on the page :ref:`image_concepts`.
+untrained network follow stains, ring cells and tell cells apart, too: nearly as many, or more. A
+heatmap that lies on a stain is no evidence of anything learned. All results are on the page
+:ref:`image_concepts`.
 """
 
 # %%
