@@ -11,6 +11,7 @@ from skdict._validation import check_choice, check_integer
 from skdict.genes._common_names import common_names
 from skdict.genes._concept_places import places_of
 from skdict.genes._differential_expression import effect_of
+from skdict.genes._rounding import is_change
 
 FOUND_BY = ("both", "attribution", "expression", "neither")
 _ORDERS = ("signed", "absolute")
@@ -172,7 +173,8 @@ def compare_gene_lists(
         what only one of the two has is left out.
     n_first : int, default=50
         Length of the beginning of each list. Genes with a score of zero (or, in a signed order,
-        below) are never among the first, so that it can be shorter.
+        below) are never among the first, so that it can be shorter. Attributions below 1e-5 of
+        the largest of the concept are rounding and count as zero.
     effect : {"log_fold_change", "mean_difference", "auc"}, default="log_fold_change"
         Effect of expression. Of ``"auc"``, the distance from 1/2 counts.
     attribution_order, expression_order : {"signed", "absolute"}, default="signed" and "absolute"
@@ -242,6 +244,8 @@ def compare_gene_lists(
         np.abs(values) if order == "absolute" else values
         for values, order in zip(centred, (attribution_order, expression_order))
     ]
+    # what rounding leaves of zero drives nothing
+    heights[0] = np.where(is_change(scores[0]) | np.isnan(scores[0]), heights[0], 0.0)
     missing = np.isnan(heights[0]) | np.isnan(heights[1])
     ranks = [_ranks(np.where(missing, np.nan, height)) for height in heights]
     first = [

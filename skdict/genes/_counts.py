@@ -7,6 +7,7 @@ from scipy import sparse
 
 from skdict._units import is_missing
 from skdict._validation import host_array
+from skdict.genes._name_hint import name_hint
 
 # Values of one block of rows.
 _BLOCK_VALUES = 1 << 24
@@ -170,9 +171,11 @@ def _columns_of(wanted, genes, name) -> np.ndarray:
     columns = order[place]
     unknown = genes[columns] != wanted
     if unknown.any():
+        names = [str(gene) for gene in wanted]
+        hint = f"; {name_hint(names, genes, 'names')}" if unknown.all() else ""
         raise ValueError(
             f"{name} must hold names of genes: {np.count_nonzero(unknown)} of {wanted.size} are "
-            f"not there, for example {wanted[unknown][:5].tolist()!r}"
+            f"not there, for example {wanted[unknown][:5].tolist()!r}{hint}"
         )
     return columns
 

@@ -13,6 +13,7 @@ from scipy import sparse
 from skdict._validation import check_integer
 from skdict.genes._counts import check_genes
 from skdict.genes._gmt import read_gmt
+from skdict.genes._name_hint import name_hint
 
 
 @dataclass(frozen=True)
@@ -178,34 +179,5 @@ def _refuse(gene_sets, genes, min_size, max_size):
     in_sets = sorted({str(gene) for members in lists for gene in members})
     raise ValueError(
         f"gene_sets and the genes of the data have no name in common: the sets hold "
-        f"{in_sets[:4]!r}, the data {genes[:4].tolist()!r}; {_hint(in_sets, genes)}"
+        f"{in_sets[:4]!r}, the data {genes[:4].tolist()!r}; {name_hint(in_sets, genes, 'sets')}"
     )
-
-
-def _hint(in_sets, genes) -> str:
-    """What may be the matter with names of which none match."""
-    genes, in_sets = [str(gene) for gene in genes], set(in_sets)
-    bare = sum(gene.split(".")[0] in in_sets for gene in genes)
-    if bare:
-        return f"without what follows the dot (the version) {bare} would match"
-    upper = {gene.upper() for gene in in_sets}
-    shouted = sum(gene.upper() in upper for gene in genes)
-    if shouted:
-        return (
-            f"in upper case {shouted} would match: names of another species? (human genes are "
-            "written CD3E, mouse genes Cd3e; translate them by their orthologues)"
-        )
-    kinds = [_kind(names) for names in (in_sets, genes)]
-    if kinds[0] != kinds[1]:
-        return f"the sets look like {kinds[0]}, the data like {kinds[1]}: translate one of them"
-    return "names must be written alike in both"
-
-
-def _kind(names) -> str:
-    """What most of some names look like."""
-    names = list(names)
-    if sum(name.startswith("ENS") and name[-1:].isdigit() for name in names) * 2 > len(names):
-        return "Ensembl ids"
-    if sum(name.isdigit() for name in names) * 2 > len(names):
-        return "numbers (Entrez ids, or positions instead of names)"
-    return "symbols"

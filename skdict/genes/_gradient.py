@@ -13,8 +13,8 @@ from skdict.genes._counterfactuals import Counterfactuals
 from skdict.genes._counts import Counts, check_genes
 from skdict.genes._exchange import Exchange
 from skdict.genes._forward import check_eval, is_module
-from skdict.genes._null_scores import is_change
 from skdict.genes._pair_averages import rank_correlation
+from skdict.genes._rounding import is_change
 
 # Step of the differences in embedding space, relative to the size of an embedding's entries.
 _STEP = 1e-5

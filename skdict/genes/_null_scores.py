@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from skdict.genes._false_discovery import q_values
+from skdict.genes._rounding import is_change
 
 # Ties between scores that rounding separates, in standard deviations.
 _TIE = 1e-6
-# Attributions that are rounding of single precision, relative to the largest of the concept.
-_ROUNDING = 1e-5
 
 
 def null_scores(observed, sets, deviation, scales):
@@ -108,12 +107,6 @@ def contrast_scales(own, sets) -> np.ndarray:
     squares = np.append((own**2).sum() + (dense.mean(axis=0) ** 2).sum(),
                         ((dense - others) ** 2).sum(axis=1))  # fmt: skip
     return np.sqrt(squares)
-
-
-def is_change(values) -> np.ndarray:
-    """Which attributions of a concept are more than rounding."""
-    size = np.abs(values)
-    return size > _ROUNDING * size.max()
 
 
 def adjusted(p_value, tested) -> tuple[np.ndarray, np.ndarray]:

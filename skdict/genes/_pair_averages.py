@@ -7,7 +7,8 @@ from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.utils import Bunch
 
-from skdict.genes._null_scores import adjusted, contrast_scales, is_change, null_scores, p_values
+from skdict.genes._null_scores import adjusted, contrast_scales, null_scores, p_values
+from skdict.genes._rounding import is_change
 
 ACTIVATIONS = ("code", "pre")
 _BY_GENE = (

@@ -18,6 +18,9 @@ from skdict.genes._prerank_result import PrerankedEnrichment
 
 METHODS = ("multilevel", "permutation")
 
+# Stands for zero, relative to the largest score of a concept.
+_NEARLY_ZERO = 1e-7
+
 
 def prerank(
     scores,
@@ -214,10 +217,16 @@ class _Ranking:
         elif self.sets.size == 0:
             self.reason = "no set has the size asked for among the genes scored"
 
-    def strictly_decreasing(self) -> np.ndarray:
-        """Values set apart by far less than matters, so that gseapy finds no ties to warn of."""
-        step = np.spacing(np.abs(self.values).max())
-        return self.values - step * np.arange(self.values.shape[0])
+    def for_gseapy(self) -> np.ndarray:
+        """Values without zeros, set apart by far less than matters.
+
+        Of a set of zeros alone, as null sets often are, gseapy's multilevel method has no score,
+        and fails or gives p = 1. Without ties it does not warn.
+        """
+        largest = np.abs(self.values).max()
+        sign = np.where(self.values < 0, -1.0, 1.0)
+        values = sign * np.maximum(np.abs(self.values), _NEARLY_ZERO * largest)
+        return values - np.spacing(largest) * np.arange(values.shape[0])
 
 
 def _runner(method, weight, n_permutations, n_threads):
@@ -235,9 +244,7 @@ def _runner(method, weight, n_permutations, n_threads):
 
     def run(ranking: _Ranking):
         # Names of our own: gseapy turns others to upper case, or takes them for numbers.
-        values = pandas.Series(
-            ranking.strictly_decreasing(), index=[f"G{gene}" for gene in ranking.genes]
-        )
+        values = pandas.Series(ranking.for_gseapy(), index=[f"G{gene}" for gene in ranking.genes])
         sets = {f"S{place}": [f"G{g}" for g in ranking.members[place]] for place in ranking.sets}
         with warnings.catch_warnings():
             # 2026-11: pandas 3.1 deprecates what gseapy 1.3 does with the list

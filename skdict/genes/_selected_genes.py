@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from skdict._validation import check_choice, check_integer, check_real
+from skdict.genes._rounding import is_change
 
 ORDERS = ("largest", "smallest", "magnitude")
 
@@ -28,7 +29,8 @@ def select_genes(
         end the first columns are taken.
     cutoff : float or None, default=None
         Only genes that score more than this, in the direction of `order`. With `n_top` alone it
-        is 0: a gene with a score of zero stands for nothing.
+        is 1e-5 of the concept's largest absolute score: a gene with a score of zero, or with what
+        rounding leaves of it, stands for nothing.
     order : {"largest", "smallest", "magnitude"}, default="largest"
         Select the largest scores (above `cutoff`), the most negative ones (below ``-cutoff``) or
         the largest absolute values (above `cutoff`).
@@ -62,8 +64,8 @@ def select_genes(
     check_integer("n_top", n_top, 1, none=True)
     if n_top is None and cutoff is None:
         raise ValueError("n_top or cutoff must be given: how many genes, or what they must exceed")
-    cutoff = 0.0 if cutoff is None else cutoff
-    check_real("cutoff", cutoff, 0, np.inf)
+    if cutoff is not None:
+        check_real("cutoff", cutoff, 0, np.inf)
     scores = scores if hasattr(scores, "shape") else np.asarray(scores)
     if sparse.issparse(scores) or len(scores.shape) != 2 or 0 in scores.shape:
         raise ValueError(
@@ -84,7 +86,8 @@ def _selected(scores, n_top, cutoff, order) -> sparse.csr_array:
         raise ValueError(f"scores must be real numbers, got dtype {scores.dtype}")
     scores = scores if scores.dtype.kind == "f" else scores.astype(np.float64)
     height = {"largest": scores, "smallest": -scores, "magnitude": np.abs(scores)}[order]
-    chosen = height > cutoff  # not so for NaN
+    # neither holds for NaN
+    chosen = is_change(scores) & (height > 0) if cutoff is None else height > cutoff
     if n_top is not None and n_top < scores.shape[1]:
         height = np.where(chosen, height, -np.inf)
         last = np.partition(height, -n_top, axis=1)[:, -n_top, None]

@@ -53,6 +53,15 @@ class TestGeneLists:
                     assert first[row, gene] == (rank[row, gene] <= 4 and score[row, gene] > 0)
                 assert np.isnan(rank[row, ~known]).all() and not first[row, ~known].any()
 
+    def test_rounding_drives_nothing(self):
+        """Attributions of 1e-16 counted as the first of attribution alone."""
+        attribution, expression = np.zeros(40), np.zeros(40)
+        attribution[0], attribution[5:15] = 0.4, 1e-16
+        expression[[0, 20]] = 1.0, 2.0
+        found = compare_gene_lists(*lists(attribution, expression), n_first=8)
+        assert found.summary().attribution.tolist() == [0]
+        assert np.unique(found.attribution_rank[0, 1:]).tolist() == [21.0]
+
     def test_confounders_are_first_of_expression_alone(self):
         attribution, expression = np.zeros(40), np.zeros(40)
         attribution[:3] = [0.5, 0.4, 0.3]

@@ -85,6 +85,8 @@ def test_genes_are_located_by_name_or_mask():
     np.testing.assert_array_equal(locate_genes("LYZ", genes, "it"), [2])
     with pytest.raises(ValueError, match=r"it must hold names of genes: 1 of 2.*\['lyz'\]"):
         locate_genes(["lyz", "CD3E"], genes, "it")
+    with pytest.raises(ValueError, match="names look like Ensembl ids, the data like symbols"):
+        locate_genes(["ENSG00000198851", "ENSG00000156738"], genes, "it")
     with pytest.raises(ValueError, match="it must hold names of genes such as 'CD3E', got 1"):
         locate_genes([1, 2], genes, "it")
     with pytest.raises(ValueError, match="it must name each gene once"):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from skdict.genes._null_scores import adjusted, contrast_scales, is_change, null_scores, p_values
+from skdict.genes._null_scores import adjusted, contrast_scales, null_scores, p_values
+from skdict.genes._rounding import is_change
 
 
 def test_scores_by_hand():
@@ -63,6 +64,8 @@ def test_scales_are_the_standard_deviations_of_the_differences(rng):
 def test_rounding_is_no_change():
     assert is_change(np.array([2.0, 1e-6, -1.0, 0.0])).tolist() == [True, False, True, False]
     assert not is_change(np.zeros(3)).any()
+    rows = np.array([[np.nan, 1.0, 1e-7], [np.nan, 1e-7, 0.0]])
+    assert is_change(rows).tolist() == [[False, True, False], [False, True, False]]
     z, null, tested = null_scores(np.zeros(3), np.zeros((2, 3)), np.zeros(3), np.ones(3))
     assert not tested.any() and null.size == 0 and (z == 0).all()
     assert (p_values(z[None], tested[None], [null]) == 1).all()

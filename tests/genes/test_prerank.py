@@ -231,3 +231,23 @@ def test_without_gseapy(problem, monkeypatch):
     monkeypatch.setitem(sys.modules, "gseapy", None)
     with pytest.raises(ImportError, match=r'pip install "skdict\[genes\]"'):
         prerank(problem[0], problem[1], genes=GENES)
+
+
+@pytest.mark.parametrize("n_scored", [5, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_attributions_are_mostly_zeros(n_scored, seed):
+    """Null sets of zeros alone made gseapy fail, or give a perfect hit p = 1."""
+    rng = np.random.default_rng(seed)
+    genes = [f"gene {i}" for i in range(400)]
+    scores = np.zeros(400)
+    scores[:n_scored] = np.sort(rng.exponential(size=n_scored))[::-1]
+    sets = {"hit": genes[:8], "zeros": genes[300:310]}
+    by_levels, by_counts = (
+        prerank(scores, sets, genes=genes, min_size=5, method=method, random_state=seed)
+        for method in ("multilevel", "permutation")
+    )
+    assert by_levels.p_value[0, 0] < 0.01
+    assert by_levels.p_value[0, 1] > 0.05
+    np.testing.assert_allclose(by_levels.enrichment_score, by_counts.enrichment_score)
+    # all that is not zero in the set stands at the top of the list
+    assert by_levels.enrichment_score[0, 0] == pytest.approx(1, abs=1e-4)

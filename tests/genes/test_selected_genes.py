@@ -64,3 +64,12 @@ def test_errors_name_the_parameter():
         select_genes([["a"]], n_top=1)
     with pytest.raises(ValueError, match="cutoff must be in"):
         select_genes([[1.0]], cutoff=-1.0)
+
+
+def test_rounding_stands_for_nothing():
+    """Genes with what rounding leaves of zero filled up the first genes."""
+    scores = np.full((2, 30), 1e-16)
+    scores[0, 4] = 0.4
+    scores[1, :2] = 3e-5, 0.02
+    assert select_genes(scores, n_top=5).nonzero()[1].tolist() == [4, 0, 1]
+    assert select_genes(scores, n_top=5, cutoff=0).sum() == 10
