@@ -22,8 +22,10 @@ SKDICT = Path(skdict.__file__).parent
 # What shows results, and what runs on other devices: no number of the study depends on it.
 WITHOUT_NUMBERS = (
     "_demo/*",
+    "_explore_command.py",
     "cli.py",
     "display/*",
+    "explorer/*",
     "kernels/_torch*",
     "kernels/_triton*",
     "report.py",
