@@ -17,12 +17,13 @@ PATIENT := OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 # No window is ever opened; figures go to files.
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint format docs gallery bench study clean
+.PHONY: help demo explore test lint format docs gallery bench study study-genes clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     which concepts a sparse dictionary finds in Cell Painting profiles (about 2 minutes)"
+	@echo "make explore  look into the concepts of the demo in the browser"
 	@echo "make test     the tests and every example of the docstrings and the user guide"
 	@echo "make lint     ruff, mypy, codespell, docstrings, import contracts"
 	@echo "make format   let ruff rewrite what it can"
@@ -30,10 +31,16 @@ help:
 	@echo "make gallery  the same with the long examples"
 	@echo "make bench    the benchmarks, beside the opponents that can be installed (about 10 minutes)"
 	@echo "make study    every table and figure of the ICFL paper on data at hand (under an hour; ARGS=--quick: minutes)"
+	@echo "make study-genes  the findings of the paper on single-cell models (half an hour; ARGS=--quick: minutes)"
 	@echo "make clean    remove the environment and everything built"
 
-demo: $(VENV)/.plot,progress
+demo: $(VENV)/.plot,progress,io
 	$(BIN)/skdict demo $(ARGS)
+	@echo "Or here: make explore"
+
+# A bundle of one's own: make explore ARGS=my_bundle.
+explore: $(VENV)/.explorer
+	$(BIN)/skdict explore $(or $(ARGS),skdict_demo_concepts)
 
 test: $(VENV)/.test
 	$(PATIENT) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
@@ -63,13 +70,17 @@ bench: $(VENV)/.opponents
 study: $(VENV)/.plot,progress,io
 	$(BIN)/python -m benchmarks.study $(ARGS)
 
+study-genes: $(VENV)/.plot,progress,io,torch,anndata
+	$(BIN)/python -m benchmarks.study_genes $(ARGS)
+
 # What cannot be installed is listed and missing in the tables.
 $(VENV)/.opponents: $(VENV)/.plot,progress,io benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.install
 	@touch $@
 
 # One stamp per set of extras, so that a demo installs no test tools and nothing is installed twice.
-$(VENV)/.plot,progress $(VENV)/.plot,progress,io $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.created pyproject.toml .ci/constraints.txt
+$(VENV)/.plot,progress,io $(VENV)/.plot,progress,io,torch,anndata \
+		$(VENV)/.explorer $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.created pyproject.toml .ci/constraints.txt
 	@echo "Installing skdict[$(patsubst $(VENV)/.%,%,$@)] into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint .ci/constraints.txt --editable ".[$(patsubst $(VENV)/.%,%,$@)]"

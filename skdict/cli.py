@@ -1,4 +1,4 @@
-"""The command line: ``skdict demo``."""
+"""The command line: ``skdict demo``, ``skdict example`` and ``skdict explore``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skdict import __version__
+from skdict._explore_command import add_commands
 
 OK = 0
 FAILED = 1
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         help="small models and one seed: a look at the output in seconds, no basis for conclusions",
     )  # fmt: skip
     demo.set_defaults(command=_demo)
+    add_commands(commands)
     return parser
 
 
@@ -106,7 +108,8 @@ def _demo(arguments) -> int:
     if arguments.seeds is not None:
         settings = dataclasses.replace(settings, seeds=tuple(range(arguments.seeds)))
     start = time.perf_counter()
-    results = demo.run(load_jump_scope(), settings)
+    data = load_jump_scope()
+    results = demo.run(data, settings)
     print(demo.text_report(results), flush=True)
     try:
         page = demo.demo_page(results)
@@ -114,7 +117,8 @@ def _demo(arguments) -> int:
         # The numbers are printed already; a fault of the page must not look like a success.
         print(f"skdict demo: the report could not be made: {error!r}", file=sys.stderr)
         return FAILED
-    return _save(page, output, start)
+    code = _save(page, output, start)
+    return _explorable(results.pipeline, data, output) or code
 
 
 def _save(page: str, output: Path, start: float) -> int:
@@ -129,6 +133,32 @@ def _save(page: str, output: Path, start: float) -> int:
         print(f"The report was saved as {path} instead.", file=sys.stderr)
         return FAILED
     print(f"\nReport: {path} ({time.perf_counter() - start:.0f} s)")
+    return OK
+
+
+def _explorable(pipeline, data, output: Path) -> int:
+    """Write the concepts as a bundle beside the page, and say how to look at them."""
+    from skdict._explore_command import how_to_explore
+    from skdict.explorer import build_bundle
+
+    folder = output.with_name(f"{output.stem}_concepts")
+    names = ("compound", "moa", "plate", "well", "batch")
+    try:
+        build_bundle(
+            folder, pipeline.transform(data.data), components=pipeline[-1].components_,
+            embeddings=pipeline[:-1].transform(data.data), label_columns=list(names[:3]),
+            metadata={name: data[name] for name in names}, random_state=0, overwrite=True,
+            title="Concepts of Cell Painting profiles",
+            description="What skdict demo has learned from JUMP-Scope plates. A compound never "
+            "changes its wells: what marks a compound may mark its place on the plate.",
+        )  # fmt: skip
+    except ImportError:
+        print('Explore its concepts: pip install "skdict[explorer]", then run skdict demo again')
+        return OK
+    except OSError as error:
+        print(f"skdict demo: the concepts could not be saved: {error}", file=sys.stderr)
+        return FAILED
+    print(how_to_explore(folder))
     return OK
 
 

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skdict import __version__, cli
+from skdict import TopKSAE, __version__, cli
+from skdict.datasets import load_jump_scope
 
 pytest.importorskip("matplotlib")
 
@@ -18,9 +21,14 @@ def computed(monkeypatch):
     """Replace the work by nothing; returns the settings that it was called with."""
     calls = []
 
+    class Results(str):
+        pipeline = None
+
     def run(bunch, settings):
         calls.append(settings)
-        return "results"
+        return Results("results")
+
+    monkeypatch.setattr("skdict.cli._explorable", lambda pipeline, data, output: cli.OK)
 
     monkeypatch.setattr("skdict._demo.run", run)
     monkeypatch.setattr("skdict._demo.text_report", lambda results: f"table of {results} ±")
@@ -35,6 +43,32 @@ def test_demo_prints_and_writes(computed, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "table of results ±" in printed and str(output) in printed
     assert computed[0].seeds == (0, 1, 2)
+
+
+def test_the_demo_can_be_explored(tmp_path, capsys):
+    explorer = pytest.importorskip("skdict.explorer")
+    pytest.importorskip("pyarrow")
+    data = load_jump_scope()
+    pipeline = make_pipeline(StandardScaler(), TopKSAE(16, n_nonzero_coefs=2, max_steps=5))
+    pipeline.fit(data.data)
+    for _ in range(2):  # a second demo replaces what the first has written
+        assert cli._explorable(pipeline, data, tmp_path / "page.html") == cli.OK
+    assert f"skdict explore {tmp_path / 'page_concepts'}" in capsys.readouterr().out
+    bundle = explorer.open_bundle(tmp_path / "page_concepts")
+    assert (bundle.n_samples, bundle.n_concepts) == (data.data.shape[0], 16)
+    assert bundle.label_columns == ["compound", "moa", "plate"]
+    (tmp_path / "other_concepts").mkdir()  # somebody's folder
+    assert cli._explorable(pipeline, data, tmp_path / "other.html") == cli.FAILED
+    assert "could not be saved" in capsys.readouterr().err
+
+
+def test_commands_of_the_explorer_say_what_is_wrong(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    assert cli.main(["explore", str(tmp_path / "nothing")]) == cli.USAGE
+    assert "skdict explore: " in capsys.readouterr().err
+    options = ["example", "cell-painting", "--gene-sets", "sets.gmt"]
+    assert cli.main(options) == cli.USAGE
+    assert "--gene-sets goes with pbmc only" in capsys.readouterr().err
 
 
 def test_options(computed, tmp_path):
@@ -130,6 +164,7 @@ def test_demo_end_to_end(tmp_path):
     assert "WHITENING ON" in done.stdout and "One seed only" in done.stdout
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr
     assert output.read_text(encoding="utf-8").count("<figure>") == 10
+    assert "skdict explore" in done.stdout and (tmp_path / "page_concepts").is_dir()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from skdict._demo._experiment import Arm, Outcome, Settings
 from skdict._demo._metrics import METRICS
@@ -32,6 +33,8 @@ class Results:
     messages: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock time by stage."""
+    pipeline: Pipeline | None = None
+    """The fit that the concepts come from."""
 
     @property
     def n_seeds(self) -> int:

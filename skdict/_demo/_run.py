@@ -140,6 +140,7 @@ def _results(found, profiles, settings, seconds) -> Results:
         concept_plates=tuple(sorted(set(profiles.plate[rows].tolist())) for rows in (train, test)),
         messages=found["messages"].union(*(outcome.messages for outcome in outcomes)),
         seconds=seconds,
+        pipeline=first[_SHOWN].pipeline,
     )
 
 

@@ -1,0 +1,149 @@
+"""The table of all concepts: search, filters, ranking; a click opens a concept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skdict._validation import import_optional
+from skdict.explorer._search import search_concepts
+
+# Ways to rank: column of the table of concepts, and whether the smallest come first.
+RANKINGS = {
+    "selectivity": ("selectivity", False),
+    "frequency": ("frequency", False),
+    "rarest first": ("frequency", True),
+    "strongest activation": ("max_activation", False),
+    "stability": ("stability", False),
+    "q of the top pathway": ("top_pathway_q", True),
+    "concept number": ("concept", True),
+}
+_WRAP = {"flex-wrap": "wrap"}
+_WIDTHS = {"concept": 75, "selectivity": 90, "active": 75}
+
+
+class ConceptList:
+    """Widgets of the list and what they show.
+
+    Parameters
+    ----------
+    session : Session
+        What the reader looks at.
+    """
+
+    def __init__(self, session):
+        pn = import_optional("panel", extra="explorer")
+        self.session = session
+        known = session.bundle.concepts
+        widgets = pn.widgets
+        rankings = [name for name, (column, _) in RANKINGS.items() if known[column].notna().any()]
+        self.text = widgets.TextInput(
+            name="Find label, gene, pathway, name or note", sizing_mode="stretch_width"
+        )
+        self.ranking = widgets.Select(name="Rank by", options=rankings, width=170)
+        self.rarest = widgets.FloatInput(name="Active in at least (%)", value=0, start=0, end=100,
+                                         step=0.1, width=140)  # fmt: skip
+        self.commonest = widgets.FloatInput(name="at most (%)", value=100, start=0, end=100, step=1,
+                                            width=110)  # fmt: skip
+        self.dead = widgets.Checkbox(name="with dead concepts", value=True, align="end")
+        self.count = pn.pane.HTML("", margin=(0, 10))
+        self.table = widgets.Tabulator(
+            self._frame(self._search()), pagination="remote", page_size=18, show_index=False,
+            disabled=True, selectable=1, layout="fit_columns", widths=_WIDTHS, height=590,
+            sizing_mode="stretch_width", theme="simple", header_align="left",
+        )  # fmt: skip
+        # by the row that was clicked, not by its place: the browser may show an older search
+        self.table.on_click(
+            lambda event: session.open_concept(self.table.value["concept"].iloc[event.row])
+        )
+        self.earlier = widgets.Button(name="◀ previous", width=110)
+        self.later = widgets.Button(name="next ▶", width=110)
+        self.go = widgets.IntInput(name="", value=0, start=0, end=len(known) - 1, width=90)
+        self.open = widgets.Button(name="open concept", width=120, button_type="primary")
+        self.earlier.on_click(lambda _: self._step(-1))
+        self.later.on_click(lambda _: self._step(1))
+        self.open.on_click(lambda _: session.open_concept(self.go.value))
+        self.text.param.watch(self._update, "value_input")
+        for widget in (self.text, self.ranking, self.rarest, self.commonest, self.dead):
+            widget.param.watch(self._update, "value")
+        session.watch("concept", self._opened)
+        session.watch("note", lambda _: self._update())
+
+    def view(self):
+        """Return the list as a column of the page."""
+        pn = import_optional("panel", extra="explorer")
+        return pn.Column(
+            self.text,
+            pn.Row(self.ranking, self.rarest, self.commonest, self.dead, styles=_WRAP),
+            self.count,
+            self.table,
+            pn.Row(self.earlier, self.later, self.go, self.open, styles=_WRAP),
+            sizing_mode="stretch_width",
+        )
+
+    def open_row(self, row: int) -> None:
+        """Open the concept in a row of the table."""
+        self.session.open_concept(self.found["concept"].iloc[row])
+
+    def _update(self, *_) -> None:
+        """Search again and show what was found."""
+        with import_optional("panel", extra="explorer").io.hold():
+            self.table.value = self._frame(self._search())
+
+    def _search(self):
+        """Search, and say how much was found and what was left out."""
+        session, (column, ascending) = self.session, RANKINGS[self.ranking.value]
+        low, high = sorted((self.rarest.value or 0, self.commonest.value or 0))
+        self.found = search_concepts(
+            session.bundle, self.text.value_input or "", sort_by=column, ascending=ascending,
+            frequency=(low / 100, high / 100), include_dead=self.dead.value, notes=session.notes,
+        )  # fmt: skip
+        out = self.found.attrs["n_left_out"]
+        words = f"{len(self.found):,} of {session.bundle.n_concepts:,} concepts"
+        if out:
+            words += f"; filters leave out {out:,}"
+        self.count.object = words
+        return self.found
+
+    def _frame(self, found):
+        """What the table shows of the concepts."""
+        shown = {
+            "concept": found["concept"].to_numpy(),
+            "name": self._names(found),
+            "best label": found["best_label"].fillna("").astype(str).to_numpy(),
+            "selectivity": [_digits(value, 3) for value in found["selectivity"]],
+            "active": [f"{100 * value:.2f}%" for value in found["frequency"]],
+        }
+        if found["top_pathway"].fillna("").astype(str).str.len().any():
+            shown["top pathway"] = found["top_pathway"].fillna("").astype(str).to_numpy()
+        if "matched" in found and (found["matched"] != "").any():
+            shown["found in"] = found["matched"].to_numpy()
+        pandas = import_optional("pandas", extra="explorer")
+        return pandas.DataFrame(shown, index=shown["concept"])
+
+    def _names(self, found) -> list[str]:
+        """Names that experts gave, else those of the bundle."""
+        names = found["name"].fillna("").astype(str).tolist()
+        given = {}
+        if self.session.notes is not None:
+            summary = self.session.notes.summary()
+            given = dict(zip(summary["concept"].tolist(), summary["name"].tolist()))
+        return [given.get(c) or name for c, name in zip(found["concept"].tolist(), names)]
+
+    def _step(self, by: int) -> None:
+        """Open the concept that stands before or after the open one."""
+        order = self.found["concept"].to_numpy()
+        if not order.size:
+            return
+        place = np.flatnonzero(order == self.session.concept)
+        row = int(place[0]) + by if place.size else 0
+        self.open_row(min(max(row, 0), order.size - 1))
+
+    def _opened(self, concept: int) -> None:
+        """Mark the row of the concept that was opened."""
+        self.go.value = concept
+        place = np.flatnonzero(self.found["concept"].to_numpy() == concept)
+        self.table.selection = [int(place[0])] if place.size else []
+
+
+def _digits(value, digits: int) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,110 @@
+"""The form for notes, and the notes on the concept that is open."""
+
+from __future__ import annotations
+
+import io
+
+from skdict._validation import import_optional
+from skdict.explorer import _app_fragments as fragments
+from skdict.explorer._app_style import FRAGMENT
+
+# A select shows no choice whose value is None.
+NOT_SAID = -1
+RATINGS = {"not rated": NOT_SAID, "1 no sense": 1, "2": 2, "3": 3, "4": 4, "5 clear": 5}
+CONFIDENCES = {"not said": NOT_SAID, "guess": 0.25, "likely": 0.5, "sure": 0.75, "certain": 1.0}
+
+
+class NotesForm:
+    """What experts write on concepts.
+
+    Parameters
+    ----------
+    session : Session
+        What the reader looks at; it has notes.
+    """
+
+    def __init__(self, session):
+        pn = import_optional("panel", extra="explorer")
+        widgets, self.session = pn.widgets, session
+        self.expert = widgets.TextInput(name="Your name", width=180)
+        self.name = widgets.TextInput(name="Name of the concept", width=300)
+        self.text = widgets.TextAreaInput(name="Note", rows=4, sizing_mode="stretch_width")
+        self.tags = widgets.TextInput(name="Tags, separated by commas", width=300)
+        self.rating = widgets.Select(name="Can it be interpreted?", options=RATINGS, width=180)
+        self.confidence = widgets.Select(name="How sure?", options=CONFIDENCES, width=180)
+        self.save = widgets.Button(name="Save note", button_type="primary", width=120)
+        self.told, self.written = (
+            pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT]) for _ in range(2)
+        )
+        self.save.on_click(self._save)
+        self.csv, self.json = (
+            widgets.FileDownload(callback=self._export(kind), filename=f"notes.{kind}",
+                                 label=f"Export {kind.upper()}", button_type="default", width=150)
+            for kind in ("csv", "json")
+        )  # fmt: skip
+        session.watch("concept", lambda _: self._opened())
+        session.watch("note", lambda _: self._list())
+
+    def view(self):
+        """Return the form with the notes below it."""
+        pn = import_optional("panel", extra="explorer")
+        wrap = {"flex-wrap": "wrap"}
+        return pn.Column(
+            pn.Row(self.expert, self.name, styles=wrap),
+            self.text,
+            pn.Row(self.rating, self.confidence, self.tags, styles=wrap),
+            pn.Row(self.save, self.csv, self.json, styles=wrap),
+            self.told,
+            self.written,
+            sizing_mode="stretch_width",
+        )
+
+    def _save(self, _) -> None:
+        """Save what is in the form; an error stands on the page and the form stays as it is."""
+        concept = self.session.concept
+        tags = [tag.strip() for tag in self.tags.value.split(",") if tag.strip()]
+        try:
+            if concept is None:
+                raise ValueError("open a concept first")
+            self.session.notes.add(
+                concept, expert=self.expert.value, name=self.name.value, text=self.text.value,
+                rating=_said(self.rating.value), confidence=_said(self.confidence.value), tags=tags,
+            )  # fmt: skip
+        except (OSError, TypeError, ValueError) as error:
+            self.told.object = f'<p class="warning">Not saved: {fragments.escape(error)}</p>'
+            return
+        self.told.object = f'<p class="saved">Saved on concept {concept}.</p>'
+        self.session.saved(concept)
+
+    def _opened(self) -> None:
+        """Empty the form for another concept; the expert stays."""
+        self.told.object = ""
+        self.name.value = self.text.value = self.tags.value = ""
+        self.rating.value = self.confidence.value = NOT_SAID
+        self._list()
+
+    def _list(self) -> None:
+        """Show the notes on the concept, the newest first."""
+        if self.session.concept is None:
+            return
+        notes = self.session.notes.history(self.session.concept)[::-1]
+        current = {note.id for note in self.session.notes.of(self.session.concept)}
+        rows = [
+            [note.time[:16].replace("T", " "), note.expert, note.name, note.text,
+             "" if note.rating is None else note.rating, ", ".join(note.tags),
+             "" if note.id in current else "replaced"]
+            for note in notes
+        ]  # fmt: skip
+        header = ("time (UTC)", "expert", "name", "note", "rating", "tags", "")
+        self.written.object = (
+            fragments.table(header, rows) if rows else fragments.note("No notes on it yet.")
+        )
+
+    def _export(self, kind: str):
+        """Return a function that gives all notes as a file."""
+        return lambda: io.StringIO(self.session.notes.export_text(kind))
+
+
+def _said(value):
+    """A choice, None where there was none."""
+    return None if value == NOT_SAID else value
