@@ -24,6 +24,8 @@ QUALITY = (
     "channel_scale",
     "attribution_scale",
     "enrichment_scale",
+    "explorer_scale",
+    "explorer_browser",
 )
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 

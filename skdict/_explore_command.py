@@ -59,6 +59,10 @@ def run_explore(arguments) -> int:
     from skdict.explorer._notes import NotesStore
     from skdict.explorer._serve import serve
 
+    alone = [name for name in ("answers", "key") if getattr(arguments, name) is not None]
+    if arguments.expert_study is None and alone:
+        print(f"skdict explore: --{alone[0]} goes with --expert-study only", file=sys.stderr)
+        return USAGE
     try:
         bundle = open_bundle(arguments.bundle)
         options = {"port": arguments.port, "show": not arguments.no_browser}
@@ -85,6 +89,14 @@ def run_example(arguments) -> int:
     output = arguments.output or f"skdict_{arguments.name.replace('-', '_')}"
     if arguments.gene_sets is not None and arguments.name != "pbmc":
         print("skdict example: --gene-sets goes with pbmc only", file=sys.stderr)
+        return USAGE
+    if Path(output).exists() and not arguments.overwrite:
+        print(f"skdict example: {output!r} is there already; choose another --output, or add "
+              "--overwrite if it is a bundle", file=sys.stderr)  # fmt: skip
+        return USAGE
+    sets = arguments.gene_sets
+    if sets is not None and not Path(sets).is_file():
+        print(f"skdict example: --gene-sets must name a GMT file, got {sets!r}", file=sys.stderr)
         return USAGE
     try:
         bundle = EXAMPLES[arguments.name](

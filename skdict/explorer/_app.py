@@ -14,8 +14,6 @@ from skdict.explorer._app_session import Session
 from skdict.explorer._app_style import FRAGMENT, PAGE
 from skdict.explorer._bundle import Bundle, open_bundle
 
-COMPARE = 1  # place of the tab
-
 
 def explore(bundle, *, notes=None, study=None, answers=None, key=None):
     """Look into a concept bundle, in a notebook or as part of a Panel app.
@@ -79,16 +77,22 @@ def _browse(pn, session):
     bundle = session.bundle
     listed, concept, compare = ConceptList(session), ConceptPage(session), ComparePage(session)
     sample = SamplePage(session)
-    pages = [("Concept", concept.view()), ("Compare", compare.view()), ("Sample", sample.view())]
+    pages = {"Concept": concept.view(), "Compare": compare.view(), "Sample": sample.view()}
     if session.notes is not None:
-        pages.append(("Notes", NotesForm(session).view()))
-    tabs = pn.Tabs(*pages, dynamic=True, sizing_mode="stretch_width", margin=(0, 0, 0, 14))
+        pages["Notes"] = NotesForm(session).view()
+    # buttons and no tabs: these cannot be reached by keyboard
+    chosen = pn.widgets.RadioButtonGroup(options=list(pages), value="Concept")
+    page = pn.Column(pages["Concept"], sizing_mode="stretch_width")
+
+    def turn(event):
+        page[:] = [pages[event.new]]
+        update_compare()
 
     def update_compare(*_):
-        if tabs.active == COMPARE:  # what is not looked at costs nothing
+        if chosen.value == "Compare":  # what is not looked at costs nothing
             compare.update()
 
-    tabs.param.watch(update_compare, "active")
+    chosen.param.watch(turn, "value")
     session.watch("concept", update_compare)
     _follow_address(pn, session)
     if session.concept is None and len(listed.found):
@@ -99,8 +103,8 @@ def _browse(pn, session):
         f"{fragments.note(bundle.description) if bundle.description else ''}",
         stylesheets=[FRAGMENT], sizing_mode="stretch_width",
     )  # fmt: skip
-    left = pn.Column(listed.view(), styles={"flex": "1 1 380px"}, min_width=380, max_width=640)
-    right = pn.Column(tabs, styles={"flex": "2 1 540px"}, min_width=420)
+    left = pn.Column(listed.view(), styles={"flex": "1 1 430px"}, min_width=380, max_width=640)
+    right = pn.Column(chosen, page, styles={"flex": "2 1 540px"}, min_width=420)
     body = pn.FlexBox(left, right, flex_wrap="wrap", align_items="flex-start", gap="0px")
     return pn.Column(title, body, sizing_mode="stretch_width", margin=(6, 12))
 

@@ -13,6 +13,7 @@ EXAMPLES = {"strongest": "top", "by strength": "quantile", "random": "random",
             "inactive": "inactive"}  # fmt: skip
 _MOST_LABELS, _MOST_ROWS, _MOST_RELATED = 12, 20, 8
 _CHOOSE = "choose one"
+_PAINT_MS = 300
 
 
 class ConceptPage:
@@ -35,7 +36,7 @@ class ConceptPage:
         self.overlay = widgets.Checkbox(name="heatmaps", value=True, visible=bundle.has("heatmaps"))
         columns = bundle.label_columns
         self.column = widgets.Select(name="", options=columns, width=180, visible=len(columns) > 1)
-        self.map = SampleMap(bundle) if bundle.has("map") else None
+        self.map = None  # made when the rest has been painted
         self.related = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT])
         self.follow = widgets.Select(
             name="Open a related concept", options={_CHOOSE: -1}, width=330
@@ -49,22 +50,32 @@ class ConceptPage:
     def view(self):
         """Return the page."""
         pn = import_optional("panel", extra="explorer")
-        wide = {"flex": "1 1 340px"}
-        parts = [pn.Column(self.column, self.labels, styles=wide, min_width=330)]
-        if self.map is not None:
-            figure = pn.pane.Bokeh(self.map.figure, sizing_mode="stretch_width")
-            parts.insert(0, pn.Column(figure, self.told, styles=wide, min_width=330))
+        parts = [pn.Column(self.column, self.labels, styles={"flex": "2 1 370px"}, min_width=330)]
+        if self.session.bundle.has("map"):
+            column = pn.Column(self.told, styles={"flex": "1 1 310px"}, min_width=310)
+            parts.insert(0, column)
+            _after_first_paint(pn, lambda: self._add_map(column))
         return pn.Column(
             self.head, pn.Row(self.kind, self.overlay), self.shown, pn.FlexBox(*parts), self.genes,
             self.related, self.follow, sizing_mode="stretch_width",
         )  # fmt: skip
 
+    def _add_map(self, column) -> None:
+        """Put the map into its column: half a second that a reader does not have to wait for."""
+        pn = import_optional("panel", extra="explorer")
+        self.map = SampleMap(self.session.bundle)
+        column.insert(0, pn.pane.Bokeh(self.map.figure, sizing_mode="stretch_width"))
+        self._points()
+
+    def _points(self) -> None:
+        if self.map is not None and self.session.concept is not None:
+            self.told.object = fragments.note(self.map.show(self.session.concept))
+
     def update(self) -> None:
         """Show the concept that is open."""
         self._head()
         self._examples()
-        if self.map is not None:
-            self.told.object = fragments.note(self.map.show(self.session.concept))
+        self._points()
         self._labels()
         self.genes.object = genes(self.session.bundle, self.session.concept)
         self._related()
@@ -100,6 +111,15 @@ class ConceptPage:
             self.session.open_concept(concept)
 
 
+def _after_first_paint(pn, function) -> None:
+    """Call a function shortly after the page is there; at once where there is no server."""
+    document = pn.state.curdoc
+    if document is None or document.session_context is None:
+        function()
+        return
+    pn.state.onload(lambda: document.add_timeout_callback(function, _PAINT_MS))
+
+
 def head(session, concept=None) -> str:
     """Return the name of a concept and the numbers of its row."""
     concept = session.concept if concept is None else concept
@@ -117,7 +137,8 @@ def head(session, concept=None) -> str:
     if row["best_label"]:
         where = f"{row['best_label']} ({row['best_label_column']})"
         facts["best label"] = f"{where}, selectivity {fragments.number(row['selectivity'])}"
-        facts["its p"] = fragments.number(row["selectivity_p"])
+        if fragments.number(row["selectivity_p"]) != fragments.MISSING:
+            facts["its p"] = fragments.number(row["selectivity_p"])
     if fragments.number(row["stability"]) != fragments.MISSING:
         facts["stability"] = fragments.number(row["stability"])
     if row["top_pathway"]:
@@ -187,13 +208,18 @@ def genes(bundle, concept) -> str:
     if found is not None and len(found):
         shown = found.head(_MOST_ROWS)
         largest = [_largest(shown[name]) for name in ("attribution", "log_fold_change")]
+        tested = shown["q_value"].notna().any()
         rows = [
-            [row.gene, fragments.bar(row.attribution, largest[0]), fragments.number(row.q_value),
+            [row.gene, fragments.bar(row.attribution, largest[0]),
+             *([fragments.number(row.q_value)] if tested else []),
              fragments.bar(row.log_fold_change, largest[1])]
             for row in shown.itertuples()
         ]  # fmt: skip
-        header = ("gene", "attribution", "q", "log fold change, active / inactive")
-        parts.append("<h2>Genes</h2>" + fragments.table(header, rows, numeric=(2,)))
+        header = ("gene", "attribution", *(["q"] * bool(tested)),
+                  "log fold change, active / inactive")  # fmt: skip
+        parts.append(
+            "<h2>Genes</h2>" + fragments.table(header, rows, numeric=(2,) if tested else ())
+        )
     sets = bundle.pathways(concept)
     if sets is not None and len(sets):
         rows = [[row.gene_set, row.found_by, row.overlap, fragments.number(row.q_value)]

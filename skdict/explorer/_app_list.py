@@ -18,7 +18,8 @@ RANKINGS = {
     "concept number": ("concept", True),
 }
 _WRAP = {"flex-wrap": "wrap"}
-_WIDTHS = {"concept": 75, "selectivity": 90, "active": 75}
+_WIDTHS = {"concept": 88, "selectivity": 100, "active": 80}
+_COLUMNS = ("concept", "name", "best label", "selectivity", "active", "top pathway", "found in")
 
 
 class ConceptList:
@@ -50,6 +51,7 @@ class ConceptList:
             self._frame(self._search()), pagination="remote", page_size=18, show_index=False,
             disabled=True, selectable=1, layout="fit_columns", widths=_WIDTHS, height=590,
             sizing_mode="stretch_width", theme="simple", header_align="left",
+            formatters=_formatters(), editors=dict.fromkeys(_COLUMNS),
         )  # fmt: skip
         # by the row that was clicked, not by its place: the browser may show an older search
         self.table.on_click(
@@ -106,12 +108,14 @@ class ConceptList:
 
     def _frame(self, found):
         """What the table shows of the concepts."""
-        shown = {
-            "concept": found["concept"].to_numpy(),
-            "name": self._names(found),
+        shown = {"concept": found["concept"].to_numpy()}
+        names = self._names(found)
+        if any(names):
+            shown["name"] = names
+        shown |= {
             "best label": found["best_label"].fillna("").astype(str).to_numpy(),
-            "selectivity": [_digits(value, 3) for value in found["selectivity"]],
-            "active": [f"{100 * value:.2f}%" for value in found["frequency"]],
+            "selectivity": found["selectivity"].to_numpy(),
+            "active": found["frequency"].to_numpy(),
         }
         if found["top_pathway"].fillna("").astype(str).str.len().any():
             shown["top pathway"] = found["top_pathway"].fillna("").astype(str).to_numpy()
@@ -130,13 +134,13 @@ class ConceptList:
         return [given.get(c) or name for c, name in zip(found["concept"].tolist(), names)]
 
     def _step(self, by: int) -> None:
-        """Open the concept that stands before or after the open one."""
-        order = self.found["concept"].to_numpy()
+        """Open the concept that stands before or after the open one, as the table is sorted."""
+        order = self.table.current_view["concept"].to_numpy()
         if not order.size:
             return
         place = np.flatnonzero(order == self.session.concept)
         row = int(place[0]) + by if place.size else 0
-        self.open_row(min(max(row, 0), order.size - 1))
+        self.session.open_concept(order[min(max(row, 0), order.size - 1)])
 
     def _opened(self, concept: int) -> None:
         """Mark the row of the concept that was opened."""
@@ -145,5 +149,10 @@ class ConceptList:
         self.table.selection = [int(place[0])] if place.size else []
 
 
-def _digits(value, digits: int) -> str:
-    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
+def _formatters() -> dict:
+    """How numbers are shown: they stay numbers, so that they are sorted as such."""
+    tables = import_optional("bokeh.models.widgets.tables", extra="explorer")
+    return {
+        "selectivity": tables.NumberFormatter(format="0.000", nan_format=""),
+        "active": tables.NumberFormatter(format="0.00%"),
+    }

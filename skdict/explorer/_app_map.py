@@ -81,10 +81,11 @@ class SampleMap:
         state = import_optional("panel", extra="explorer").state
         state.execute(lambda: self._draw(columns, highest), schedule=state.curdoc is not None)
         quiet = self._quiet.data["x"].shape[0]
-        return (
-            f"{samples.size:,} of {n_active:,} active samples, the strongest on top; grey: "
-            f"{quiet:,} of all {self.bundle.n_samples:,} samples, drawn at random."
-        )
+        n_samples = self.bundle.n_samples
+        some = f"{quiet:,} of all {n_samples:,} samples, drawn at random"
+        grey = f"all {n_samples:,} samples" if quiet == n_samples else some
+        shown = f"{samples.size:,} of {n_active:,}" if samples.size < n_active else f"{n_active:,}"
+        return f"{shown} active samples, the strongest on top; grey: {grey}."
 
     def _draw(self, columns, highest) -> None:
         """Hand the points over to the browser."""

@@ -6,6 +6,7 @@ from skdict._validation import import_optional
 from skdict.explorer import _app_fragments as fragments
 from skdict.explorer._app_style import FRAGMENT
 
+_COLUMNS = ("concept", "code", "best label", "top pathway")
 _MOST_CONCEPTS, _MOST_PICTURES = 40, 12
 
 
@@ -28,7 +29,7 @@ class SamplePage:
         self.shown = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT])
         self.active = pn.widgets.Tabulator(
             show_index=False, disabled=True, selectable=1, layout="fit_data_fill", theme="simple",
-            sizing_mode="stretch_width", height=420,
+            sizing_mode="stretch_width", height=420, editors=dict.fromkeys(_COLUMNS),
         )  # fmt: skip
         self.active.on_click(
             lambda event: session.open_concept(self.active.value["concept"].iloc[event.row])

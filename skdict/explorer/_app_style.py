@@ -26,7 +26,7 @@ th, td { text-align: left; padding: 2px 8px 2px 0; border-bottom: 1px solid #e3e
 th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .scroll { overflow-x: auto; max-height: 420px; overflow-y: auto; }
-.bar { position: relative; display: inline-block; width: 130px; height: 18px;
+.bar { position: relative; display: inline-block; width: 96px; height: 18px;
   background: linear-gradient(#c8cdd4, #c8cdd4) center / 1px 100% no-repeat; }
 .bar i { position: absolute; top: 2px; bottom: 2px; opacity: 0.45; }
 .bar .up { background: #d55e00; } .bar .down { background: #0072b2; }

@@ -33,7 +33,8 @@ class StudyResults(Bunch):
     def __repr__(self):
         """Summary: shares, differences, agreement, remarks."""
         level = f"{100 * self.confidence_level:.4g}% intervals"
-        lines = [f"Blinded study {self.study_id}, {len(self.experts)} experts ({level})"]
+        experts = f"{len(self.experts)} expert{'s' * (len(self.experts) != 1)}"
+        lines = [f"Blinded study {self.study_id}, {experts} ({level})"]
         for row in self.shares.itertuples():
             lines.append(f"  {row.kind:<16} {_interval(row.share, row)} interpretable, "
                          f"{row.n_interpretable} of {row.n_items}")  # fmt: skip

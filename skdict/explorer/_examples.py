@@ -111,6 +111,8 @@ def build_pbmc(path, *, gene_sets=None, overwrite: bool = False):
     Bundle
         The bundle.
     """
+    sets = MARKERS if gene_sets is None else gene_sets
+    sets = sets if isinstance(sets, dict) else read_gmt(sets)  # what is wrong with it comes first
     pbmc = load_pbmc()
     left_out = pbmc.n_counts - np.asarray(pbmc.counts.sum(axis=1)).ravel()
     counts = np.hstack([pbmc.counts.toarray(), left_out[:, None]]).astype(np.float32)
@@ -130,8 +132,6 @@ def build_pbmc(path, *, gene_sets=None, overwrite: bool = False):
     expression = differential_expression(
         pbmc.counts, codes, genes=pbmc.genes, concepts=live, depth=pbmc.n_counts
     )
-    sets = MARKERS if gene_sets is None else gene_sets
-    sets = sets if isinstance(sets, dict) else read_gmt(sets)
     enriched, changed = (
         over_representation(
             select_genes(scores, n_top=50), sets, genes=names, concepts=live, min_size=4

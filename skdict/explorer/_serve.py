@@ -12,6 +12,7 @@ from skdict.explorer._app_fragments import escape
 from skdict.explorer._bundle import Bundle, open_bundle
 
 LOOPBACK = "127.0.0.1"
+WILDCARDS = ("0.0.0.0", "::", "")
 
 
 def serve(
@@ -89,8 +90,8 @@ def serve(
 
     # the title is part of the page that is sent without a token, too
     titles = {"/": bundle.title if bundle.title and token is None else "skdict explorer"}
-    # imported by every session otherwise, the first of which would wait for it
-    pn.extension("tabulator", notifications=False)
+    # once before anyone comes: the first reader would wait for imports, checksums and style sheets
+    explore(bundle, notes=notes, study=study, answers=answers, key=key).get_root()
     server = pn.serve(
         {"/": page}, title=titles, address=address, port=port, show=False, start=False,
         threaded=False, verbose=False, websocket_origin=_origins(address),
@@ -102,6 +103,8 @@ def serve(
         server.io_loop.add_callback(lambda: _open_browser(running.url))
     if block:
         print(f"Explorer at {running.url} (stop with Ctrl+C)", flush=True)
+        if address in WILDCARDS:
+            print(f"From elsewhere: the name of this machine in place of {LOOPBACK}", flush=True)
         try:
             server.io_loop.start()
         except KeyboardInterrupt:
@@ -129,7 +132,7 @@ class ExplorerServer:
 
     def __init__(self, server, address: str, token: str | None):
         self._server = server
-        host = LOOPBACK if address in ("0.0.0.0", "::", "") else address
+        host = LOOPBACK if address in WILDCARDS else address
         host = f"[{host}]" if ":" in host else host
         query = "" if token is None else f"?token={token}"
         self.url = f"http://{host}:{server.port}/{query}"

@@ -17,11 +17,17 @@ from tests.explorer.conftest import HOSTILE, N_CONCEPTS
 
 pytest.importorskip("panel")
 OWN = ("http://127.0.0.1", "data:", "blob:http://127.0.0.1")
-# The list has one row: components of the page are in shadow roots, one in another.
-ONE_ROW = """() => {
+# First column of the list; components of the page are in shadow roots, one in another.
+ROWS = """(() => {
   const all = root => [...root.querySelectorAll('*')].flatMap(
     e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
-  return all(document).filter(e => e.classList.contains('tabulator-row')).length === 1;
+  return all(document).filter(e => e.getAttribute('tabulator-field') === 'concept'
+    && e.classList.contains('tabulator-cell')).map(e => e.textContent.trim());
+})()"""
+FOCUSED = """() => {
+  let one = document.activeElement;
+  while (one && one.shadowRoot && one.shadowRoot.activeElement) one = one.shadowRoot.activeElement;
+  return one.textContent.trim();
 }"""
 TITLE = f"A small bundle {HOSTILE[0]}"
 
@@ -95,7 +101,7 @@ def test_search_sort_and_open(app, browser):
         assert page.locator(".heat").count() > 0
         page.get_by_label("Find label, gene, pathway, name or note").fill("T cells")
         page.get_by_text(f"1 of {N_CONCEPTS} concepts").wait_for()
-        page.wait_for_function(ONE_ROW)
+        page.wait_for_function(f"{ROWS}.length === 1")
         page.get_by_text("T cells", exact=True).first.click()
         title_of(page, "Concept 0: T cells")
         page.wait_for_url(re.compile("concept=0$"))  # a link to send
@@ -109,7 +115,7 @@ def test_search_sort_and_open(app, browser):
 def test_a_note_is_there_after_a_reload(app, browser):
     url, path = app
     with opened(browser, f"{url}?concept=2") as page:
-        page.get_by_text("Notes", exact=True).click()
+        page.get_by_role("button", name="Notes", exact=True).click()
         page.get_by_role("button", name="Save note").click()
         page.get_by_text("Not saved: expert").wait_for()  # what is missing is said
         page.get_by_label("Your name").fill("anna")
@@ -121,7 +127,7 @@ def test_a_note_is_there_after_a_reload(app, browser):
         page.get_by_text("Saved on concept 2.").wait_for()
         page.reload()
         title_of(page, f"Concept 2: {HOSTILE[1]}")
-        page.get_by_text("Notes", exact=True).click()
+        page.get_by_role("button", name="Notes", exact=True).click()
         page.get_by_role("cell", name="nuclei, odd").wait_for()
         with page.expect_download() as download:
             page.get_by_text("Export CSV").click()
@@ -137,12 +143,42 @@ def test_a_note_is_there_after_a_reload(app, browser):
 def test_compare_and_sample(app, browser):
     with opened(browser, f"{app[0]}?concept=0", color_scheme="dark") as page:
         title_of(page, re.compile("^Concept 0"))
-        page.get_by_text("Compare", exact=True).click()
+        page.get_by_role("button", name="Compare", exact=True).click()
         page.get_by_text("Both are active in").wait_for()
         title_of(page, re.compile("^Concept 1"))
-        page.get_by_text("Sample", exact=True).first.click()
+        page.get_by_role("button", name="Sample", exact=True).click()
         page.get_by_role("button", name="strongest of the open concept").click()
         page.get_by_text("the strongest first").last.wait_for()
+
+
+def test_columns_sort_as_numbers_and_next_follows(app, browser):
+    with opened(browser, app[0]) as page:
+        page.locator(".tabulator-row").first.wait_for()
+        before = listed(page)
+        for _ in range(2):  # ascending, then descending
+            page.locator(".tabulator-col").filter(has_text="active").first.click()
+            page.wait_for_function(f"{ROWS}.join() !== '{','.join(map(str, before))}'")
+            before = listed(page)
+        shares = page.locator(".tabulator-row [tabulator-field=active]").all_inner_texts()
+        values = [float(text.rstrip("%")) for text in shares]
+        assert values == sorted(values, reverse=True) and values[0] == 100
+        page.get_by_text(str(before[0]), exact=True).first.click()
+        title_of(page, re.compile(f"^Concept {before[0]}\\b"))
+        page.get_by_role("button", name="next ▶").click()
+        title_of(page, re.compile(f"^Concept {before[1]}\\b"))
+
+
+def test_all_is_reached_by_keyboard(app, browser):
+    with opened(browser, app[0]) as page:
+        page.locator(".tabulator-row").first.wait_for()
+        page.get_by_label("Find label, gene, pathway, name or note").focus()
+        reached = []
+        while "Notes" not in reached and len(reached) < 60:
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate(FOCUSED))
+        assert {"next ▶", "open concept", "Concept", "Compare", "Sample", "Notes"} <= set(reached)
+        page.keyboard.press("Enter")
+        page.get_by_label("Your name").wait_for()
 
 
 def test_a_laptop_reads_it_without_scrolling_sideways(app, browser):
