@@ -100,6 +100,6 @@ $(VENV)/.created:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist skdict.egg-info docs/_build docs/gallery docs/generated
+	rm -rf $(VENV) skdict_demo_concepts build dist skdict.egg-info docs/_build docs/gallery docs/generated
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skdict tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
