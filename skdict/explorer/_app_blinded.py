@@ -33,17 +33,17 @@ class BlindedPage:
         self.bundle, self.study = bundle, study
         self.answers_path, self.key_path = answers_path, key_path
         self.session = self.item = None
-        self.expert = widgets.TextInput(name="Your name", width=220)
-        self.begin = widgets.Button(name="Begin or go on", button_type="primary", width=150,
+        self.expert = widgets.TextInput(label="Your name", width=220)
+        self.begin = widgets.Button(label="Begin or go on", color="primary", width=150,
                                     align="end")  # fmt: skip
         self.head, self.shown, self.told = (
             pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT]) for _ in range(3)
         )
-        self.name = widgets.TextInput(name="What is it?", width=380)
+        self.name = widgets.TextInput(label="What is it?", width=380)
         self.buttons = {
-            answer: widgets.Button(name=text, width=120) for answer, text in ANSWERS.items()
+            answer: widgets.Button(label=text, width=120) for answer, text in ANSWERS.items()
         }
-        self.results = widgets.Button(name="Open the key and count", width=220, visible=False)
+        self.results = widgets.Button(label="Open the key and count", width=220, visible=False)
         self.form = pn.Column(self.name, pn.Row(*self.buttons.values()), visible=False)
         self.begin.on_click(lambda _: self._begin())
         self.results.on_click(lambda _: self._results())

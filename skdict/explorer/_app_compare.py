@@ -24,7 +24,7 @@ class ComparePage:
         self.session = session
         last = session.bundle.n_concepts - 1
         self.other = pn.widgets.IntInput(
-            name="Other concept", value=min(1, last), start=0, end=last, width=140
+            label="Other concept", value=min(1, last), start=0, end=last, width=140
         )
         self.shared, self.left, self.right = (
             pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT]) for _ in range(3)

@@ -33,13 +33,15 @@ class ConceptPage:
         )
         widgets = pn.widgets
         self.kind = widgets.RadioButtonGroup(options=list(EXAMPLES), value="strongest")
-        self.overlay = widgets.Checkbox(name="heatmaps", value=True, visible=bundle.has("heatmaps"))
+        self.overlay = widgets.Checkbox(
+            label="heatmaps", value=True, visible=bundle.has("heatmaps")
+        )
         columns = bundle.label_columns
-        self.column = widgets.Select(name="", options=columns, width=180, visible=len(columns) > 1)
+        self.column = widgets.Select(label="", options=columns, width=180, visible=len(columns) > 1)
         self.map = None  # made when the rest has been painted
         self.related = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT])
         self.follow = widgets.Select(
-            name="Open a related concept", options={_CHOOSE: -1}, width=330
+            label="Open a related concept", options={_CHOOSE: -1}, width=330
         )
         self.follow.param.watch(lambda event: self._follow(event.new), "value")
         self.kind.param.watch(lambda _: self._examples(), "value")

@@ -38,14 +38,15 @@ class ConceptList:
         widgets = pn.widgets
         rankings = [name for name, (column, _) in RANKINGS.items() if known[column].notna().any()]
         self.text = widgets.TextInput(
-            name="Find label, gene, pathway, name or note", sizing_mode="stretch_width"
+            label="Find label, gene, pathway, name or note", sizing_mode="stretch_width"
         )
-        self.ranking = widgets.Select(name="Rank by", options=rankings, width=170)
-        self.rarest = widgets.FloatInput(name="Active in at least (%)", value=0, start=0, end=100,
+        self.ranking = widgets.Select(label="Rank by", options=rankings, width=170)
+        self.rarest = widgets.FloatInput(label="Active in at least (%)", value=0, start=0, end=100,
                                          step=0.1, width=140)  # fmt: skip
-        self.commonest = widgets.FloatInput(name="at most (%)", value=100, start=0, end=100, step=1,
-                                            width=110)  # fmt: skip
-        self.dead = widgets.Checkbox(name="with dead concepts", value=True, align="end")
+        self.commonest = widgets.FloatInput(
+            label="at most (%)", value=100, start=0, end=100, step=1, width=110
+        )
+        self.dead = widgets.Checkbox(label="with dead concepts", value=True, align="end")
         self.count = pn.pane.HTML("", margin=(0, 10))
         self.table = widgets.Tabulator(
             self._frame(self._search()), pagination="remote", page_size=18, show_index=False,
@@ -57,10 +58,10 @@ class ConceptList:
         self.table.on_click(
             lambda event: session.open_concept(self.table.value["concept"].iloc[event.row])
         )
-        self.earlier = widgets.Button(name="◀ previous", width=110)
-        self.later = widgets.Button(name="next ▶", width=110)
-        self.go = widgets.IntInput(name="", value=0, start=0, end=len(known) - 1, width=90)
-        self.open = widgets.Button(name="open concept", width=120, button_type="primary")
+        self.earlier = widgets.Button(label="◀ previous", width=110)
+        self.later = widgets.Button(label="next ▶", width=110)
+        self.go = widgets.IntInput(label="", value=0, start=0, end=len(known) - 1, width=90)
+        self.open = widgets.Button(label="open concept", width=120, color="primary")
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
         self.open.on_click(lambda _: session.open_concept(self.go.value))

@@ -26,20 +26,20 @@ class NotesForm:
     def __init__(self, session):
         pn = import_optional("panel", extra="explorer")
         widgets, self.session = pn.widgets, session
-        self.expert = widgets.TextInput(name="Your name", width=180)
-        self.name = widgets.TextInput(name="Name of the concept", width=300)
-        self.text = widgets.TextAreaInput(name="Note", rows=4, sizing_mode="stretch_width")
-        self.tags = widgets.TextInput(name="Tags, separated by commas", width=300)
-        self.rating = widgets.Select(name="Can it be interpreted?", options=RATINGS, width=180)
-        self.confidence = widgets.Select(name="How sure?", options=CONFIDENCES, width=180)
-        self.save = widgets.Button(name="Save note", button_type="primary", width=120)
+        self.expert = widgets.TextInput(label="Your name", width=180)
+        self.name = widgets.TextInput(label="Name of the concept", width=300)
+        self.text = widgets.TextAreaInput(label="Note", rows=4, sizing_mode="stretch_width")
+        self.tags = widgets.TextInput(label="Tags, separated by commas", width=300)
+        self.rating = widgets.Select(label="Can it be interpreted?", options=RATINGS, width=180)
+        self.confidence = widgets.Select(label="How sure?", options=CONFIDENCES, width=180)
+        self.save = widgets.Button(label="Save note", color="primary", width=120)
         self.told, self.written = (
             pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT]) for _ in range(2)
         )
         self.save.on_click(self._save)
         self.csv, self.json = (
             widgets.FileDownload(callback=self._export(kind), filename=f"notes.{kind}",
-                                 label=f"Export {kind.upper()}", button_type="default", width=150)
+                                 label=f"Export {kind.upper()}", color="default", width=150)
             for kind in ("csv", "json")
         )  # fmt: skip
         session.watch("concept", lambda _: self._opened())

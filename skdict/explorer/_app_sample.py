@@ -23,8 +23,8 @@ class SamplePage:
         pn = import_optional("panel", extra="explorer")
         self.session = session
         last = session.bundle.n_samples - 1
-        self.sample = pn.widgets.IntInput(name="Sample", value=0, start=0, end=last, width=140)
-        self.strongest = pn.widgets.Button(name="strongest of the open concept", width=240,
+        self.sample = pn.widgets.IntInput(label="Sample", value=0, start=0, end=last, width=140)
+        self.strongest = pn.widgets.Button(label="strongest of the open concept", width=240,
                                            align="end")  # fmt: skip
         self.shown = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT])
         self.active = pn.widgets.Tabulator(
