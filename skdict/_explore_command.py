@@ -36,6 +36,8 @@ def add_commands(commands) -> None:
         explore.add_argument(name, metavar=metavar, help=text)
     explore.add_argument("--port", type=int, default=0, metavar="N",
                          help="port (default: a free one)")  # fmt: skip
+    explore.add_argument("--show-labels", action="store_true",
+                         help="in a study: show labels of samples without pictures")  # fmt: skip
     explore.add_argument("--no-browser", action="store_true", help="only print the link")
     explore.set_defaults(command=run_explore)
     example = commands.add_parser(
@@ -71,9 +73,10 @@ def run_explore(arguments) -> int:
         if arguments.expert_study is not None:
             study = open_blinded_study(arguments.expert_study)
             answers = arguments.answers or f"{arguments.expert_study}.answers.sqlite"
-            serve(bundle, study=study, answers=answers, key=arguments.key, **options)
+            serve(bundle, study=study, answers=answers, key=arguments.key,
+                  show_labels=arguments.show_labels, **options)  # fmt: skip
             return OK
-        path = arguments.notes or f"{Path(arguments.bundle)}.notes.sqlite"
+        path = arguments.notes or f"{bundle.path}.notes.sqlite"  # beside it, also of "."
         with NotesStore(path, bundle=bundle) as notes:
             serve(bundle, notes=notes, **options)
     except (ImportError, OSError, ValueError) as error:

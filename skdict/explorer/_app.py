@@ -15,7 +15,9 @@ from skdict.explorer._app_style import FRAGMENT, PAGE
 from skdict.explorer._bundle import Bundle, open_bundle
 
 
-def explore(bundle, *, notes=None, study=None, answers=None, key=None):
+def explore(
+    bundle, *, notes=None, study=None, answers=None, key=None, show_labels: bool = False
+):  # fmt: skip
     """Look into a concept bundle, in a notebook or as part of a Panel app.
 
     A table of all concepts that is searched by label, gene, pathway, name and note; a page for the
@@ -36,6 +38,9 @@ def explore(bundle, *, notes=None, study=None, answers=None, key=None):
     key : str, path-like or None, default=None
         Key of `study`: the results are shown when all items are answered. Leave it away where
         experts answer.
+    show_labels : bool, default=False
+        Show the label columns of the samples in `study` where they have no pictures. An expert
+        who sees labels judges the labels.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def explore(bundle, *, notes=None, study=None, answers=None, key=None):
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     if study is not None:
         check_study(bundle, study, answers)
-        return BlindedPage(bundle, study, answers, key).view()
+        return BlindedPage(bundle, study, answers, key, show_labels=show_labels).view()
     return _browse(pn, Session(bundle, notes))
 
 
@@ -94,6 +99,8 @@ def _browse(pn, session):
 
     chosen.param.watch(turn, "value")
     session.watch("concept", update_compare)
+    trouble = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT])
+    session.watch("problem", lambda problems: setattr(trouble, "object", _problems(problems)))
     _follow_address(pn, session)
     if session.concept is None and len(listed.found):
         listed.open_row(0)
@@ -104,9 +111,14 @@ def _browse(pn, session):
         stylesheets=[FRAGMENT], sizing_mode="stretch_width",
     )  # fmt: skip
     left = pn.Column(listed.view(), styles={"flex": "1 1 430px"}, min_width=380, max_width=640)
-    right = pn.Column(chosen, page, styles={"flex": "2 1 540px"}, min_width=420)
+    right = pn.Column(chosen, trouble, page, styles={"flex": "2 1 540px"}, min_width=420)
     body = pn.FlexBox(left, right, flex_wrap="wrap", align_items="flex-start", gap="0px")
     return pn.Column(title, body, sizing_mode="stretch_width", margin=(6, 12))
+
+
+def _problems(problems) -> str:
+    """What could not be read, as a warning; nothing where all went well."""
+    return "".join(f'<p class="warning">{fragments.escape(text)}</p>' for text in problems)
 
 
 def _follow_address(pn, session) -> None:
@@ -131,8 +143,10 @@ def check_study(bundle, study, answers) -> None:
             f"study {study.study_id} is of another bundle (fingerprint {study.bundle[:12]}) than "
             f"{str(bundle.path)!r}; open the bundle that it was made of"
         )
-    largest = max((max(item.examples, default=-1) for item in study.items), default=-1)
-    if largest >= bundle.n_samples:
-        raise ValueError(
-            f"study {study.study_id} shows sample {largest}, the bundle has {bundle.n_samples}"
-        )
+    for item in study.items:
+        for sample in item.examples:
+            if not 0 <= sample < bundle.n_samples:
+                raise ValueError(
+                    f"study {study.study_id} shows sample {sample}, the bundle has "
+                    f"{bundle.n_samples}"
+                )

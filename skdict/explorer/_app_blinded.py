@@ -9,6 +9,8 @@ from skdict.explorer import _app_fragments as fragments
 from skdict.explorer._app_style import FRAGMENT
 from skdict.explorer._blinded_results import study_results
 
+# A second click so soon, in seconds, was meant for the item before.
+_DOUBLE_CLICK = 0.3
 ANSWERS = {"yes": "Yes", "no": "No", "unsure": "Unsure"}
 
 
@@ -25,13 +27,16 @@ class BlindedPage:
         SQLite file of the answers.
     key_path : str, path-like or None, default=None
         The key, to show results at the end; None shows none, as experts should not see them.
+    show_labels : bool, default=False
+        Show the label columns of samples that have no picture.
     """
 
-    def __init__(self, bundle, study, answers_path, key_path=None):
+    def __init__(self, bundle, study, answers_path, key_path=None, *, show_labels=False):
         pn = import_optional("panel", extra="explorer")
         widgets = pn.widgets
         self.bundle, self.study = bundle, study
         self.answers_path, self.key_path = answers_path, key_path
+        self.show_labels = show_labels
         self.session = self.item = None
         self.expert = widgets.TextInput(label="Your name", width=220)
         self.begin = widgets.Button(label="Begin or go on", color="primary", width=150,
@@ -83,14 +88,17 @@ class BlindedPage:
         if self.item is None:
             self.shown.object = '<p class="saved">All items are answered. Thank you.</p>'
             return
-        self.shown.object = (
-            f"<h2>{fragments.escape(self.study.question)}</h2>{item_html(self.bundle, self.item)}"
+        question = f"<h2>{fragments.escape(self.study.question)}</h2>"
+        self.shown.object = question + item_html(
+            self.bundle, self.item, show_labels=self.show_labels
         )
         self.started = time.monotonic()
 
     def _answer(self, answer: str) -> None:
         """Save an answer, then show the next item."""
         seconds = time.monotonic() - self.started
+        if self.item is None or seconds < _DOUBLE_CLICK:
+            return
         try:
             self.session.answer(self.item.code, answer, name=self.name.value, seconds=seconds)
         except (OSError, TypeError, ValueError) as error:
@@ -108,10 +116,12 @@ class BlindedPage:
         self.shown.object = results_html(found)
 
 
-def item_html(bundle, item) -> str:
+def item_html(bundle, item, *, show_labels: bool = False) -> str:
     """Return the examples of an item: pictures without heatmaps, or rows of the samples."""
     if not bundle.has("thumbnails"):
-        return fragments.sample_rows(bundle, item.examples)
+        columns = [name for name in fragments.metadata_columns(bundle)
+                   if show_labels or name not in bundle.label_columns]  # fmt: skip
+        return fragments.sample_rows(bundle, item.examples, columns=columns, named=False)
     pictures = "".join(fragments.picture(bundle, sample, caption=" ") for sample in item.examples)
     return f'<div class="pictures">{pictures}</div>'
 

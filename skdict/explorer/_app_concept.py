@@ -74,13 +74,18 @@ class ConceptPage:
             self.told.object = fragments.note(self.map.show(self.session.concept))
 
     def update(self) -> None:
-        """Show the concept that is open."""
-        self._head()
-        self._examples()
-        self._points()
-        self._labels()
+        """Show the concept that is open; a part that cannot be read says so, the others follow."""
+        for pane, show in (
+            (self.head, self._head), (self.shown, self._examples), (self.told, self._points),
+            (self.labels, self._labels), (self.genes, self._genes), (self.related, self._related),
+        ):  # fmt: skip
+            try:
+                show()
+            except (OSError, ValueError) as error:
+                pane.object = f'<p class="warning">{fragments.escape(error)}</p>'
+
+    def _genes(self) -> None:
         self.genes.object = genes(self.session.bundle, self.session.concept)
-        self._related()
 
     def _head(self) -> None:
         self.head.object = head(self.session)
@@ -208,7 +213,7 @@ def genes(bundle, concept) -> str:
     parts = []
     found = bundle.genes(concept)
     if found is not None and len(found):
-        shown = found.head(_MOST_ROWS)
+        shown = _strongest_genes(found)
         largest = [_largest(shown[name]) for name in ("attribution", "log_fold_change")]
         tested = shown["q_value"].notna().any()
         rows = [
@@ -257,3 +262,11 @@ def related(bundle, lists) -> str:
         table = fragments.table(("concept", measure, "best label"), rows, numeric=(0, 1))
         parts.append(f"<section><h2>{fragments.escape(title)}</h2>{table}</section>")
     return f'<div class="beside">{"".join(parts)}</div>'
+
+
+def _strongest_genes(found):
+    """Rows with the largest attributions and the largest fold changes, of either sign."""
+    known = [name for name in ("attribution", "log_fold_change") if found[name].notna().any()]
+    n_each = max(1, _MOST_ROWS // max(1, len(known)))
+    places = [(-found[name].abs().fillna(-1)).argsort(kind="stable")[:n_each] for name in known]
+    return found.iloc[np.unique(np.concatenate(places))] if places else found.head(0)

@@ -142,14 +142,16 @@ def metadata_columns(bundle) -> list[str]:
     return [name for name in bundle.samples.columns if name not in ("sample", "name")]
 
 
-def sample_rows(bundle, samples, values=None) -> str:
+def sample_rows(bundle, samples, values=None, *, columns=None, named: bool = True) -> str:
     """Return a table of samples with their metadata."""
-    columns = metadata_columns(bundle)[:6]
+    columns = metadata_columns(bundle)[:6] if columns is None else columns
     found = bundle.samples.iloc[np.asarray(samples, dtype=int)]
     rows = []
     for place, (_, row) in enumerate(found.iterrows()):
         code = [] if values is None else [number(float(values[place]))]
         own = [value(row[name]) for name in columns]
-        rows.append([int(row["sample"]), row["name"], *code, *own])
-    header = ["sample", "name", *([] if values is None else ["code"]), *columns]
+        who = [int(row["sample"]), row["name"]] if named else [place + 1]
+        rows.append([*who, *code, *own])
+    header = ["sample", "name"] if named else ["example"]
+    header += [*([] if values is None else ["code"]), *columns]
     return table(header, rows, numeric=(0,) if values is None else (0, 2))

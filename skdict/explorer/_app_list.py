@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from skdict._validation import import_optional
@@ -17,6 +19,8 @@ RANKINGS = {
     "q of the top pathway": ("top_pathway_q", True),
     "concept number": ("concept", True),
 }
+# Seconds in which a click was meant for the rows before.
+_UNSEEN = 0.25
 _WRAP = {"flex-wrap": "wrap"}
 _WIDTHS = {"concept": 88, "selectivity": 100, "active": 80}
 _COLUMNS = ("concept", "name", "best label", "selectivity", "active", "top pathway", "found in")
@@ -54,20 +58,19 @@ class ConceptList:
             sizing_mode="stretch_width", theme="simple", header_align="left",
             formatters=_formatters(), editors=dict.fromkeys(_COLUMNS),
         )  # fmt: skip
-        # by the row that was clicked, not by its place: the browser may show an older search
-        self.table.on_click(
-            lambda event: session.open_concept(self.table.value["concept"].iloc[event.row])
-        )
+        self.table.on_click(self._clicked)
         self.earlier = widgets.Button(label="◀ previous", width=110)
         self.later = widgets.Button(label="next ▶", width=110)
         self.go = widgets.IntInput(label="", value=0, start=0, end=len(known) - 1, width=90)
         self.open = widgets.Button(label="open concept", width=120, color="primary")
         self.earlier.on_click(lambda _: self._step(-1))
         self.later.on_click(lambda _: self._step(1))
-        self.open.on_click(lambda _: session.open_concept(self.go.value))
+        self.open.on_click(lambda _: self._open_number())
         self.text.param.watch(self._update, "value_input")
-        for widget in (self.text, self.ranking, self.rarest, self.commonest, self.dead):
+        self.ranking.param.watch(self._ranked, "value")
+        for widget in (self.rarest, self.commonest, self.dead):
             widget.param.watch(self._update, "value")
+        self._changed = -np.inf
         session.watch("concept", self._opened)
         session.watch("note", lambda _: self._update())
 
@@ -91,14 +94,33 @@ class ConceptList:
         """Search again and show what was found."""
         with import_optional("panel", extra="explorer").io.hold():
             self.table.value = self._frame(self._search())
+            self._mark()
+        self._changed = time.monotonic()
+
+    def _ranked(self, _) -> None:
+        """Rank anew: a column by which the table was sorted no longer counts."""
+        self.table.sorters = []
+        self._update()
+
+    def _clicked(self, event) -> None:
+        """Open the concept of a row, unless the browser cannot show the new rows yet."""
+        if time.monotonic() - self._changed > _UNSEEN:
+            self.session.open_concept(self.table.value["concept"].iloc[event.row])
+
+    def _open_number(self) -> None:
+        """Open the concept whose number was given."""
+        if self.go.value is not None:
+            self.session.open_concept(self.go.value)
 
     def _search(self):
         """Search, and say how much was found and what was left out."""
         session, (column, ascending) = self.session, RANKINGS[self.ranking.value]
-        low, high = sorted((self.rarest.value or 0, self.commonest.value or 0))
+        low = self.rarest.value or 0
+        high = 100 if self.commonest.value is None else self.commonest.value
         self.found = search_concepts(
             session.bundle, self.text.value_input or "", sort_by=column, ascending=ascending,
-            frequency=(low / 100, high / 100), include_dead=self.dead.value, notes=session.notes,
+            frequency=(low / 100, max(low, high) / 100), include_dead=self.dead.value,
+            notes=session.notes,
         )  # fmt: skip
         out = self.found.attrs["n_left_out"]
         words = f"{len(self.found):,} of {session.bundle.n_concepts:,} concepts"
@@ -146,7 +168,11 @@ class ConceptList:
     def _opened(self, concept: int) -> None:
         """Mark the row of the concept that was opened."""
         self.go.value = concept
-        place = np.flatnonzero(self.found["concept"].to_numpy() == concept)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Mark the row of the concept that is open."""
+        place = np.flatnonzero(self.found["concept"].to_numpy() == self.session.concept)
         self.table.selection = [int(place[0])] if place.size else []
 
 

@@ -36,6 +36,11 @@ class NotesForm:
         self.told, self.written = (
             pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[FRAGMENT]) for _ in range(2)
         )
+        self.withdraw = widgets.Checkbox(label="withdraw my note", value=False, align="center")
+        self._fields = (self.name, self.text, self.tags, self.rating, self.confidence)
+        self._drafts: dict[int, tuple] = {}
+        self._shown, self._before = None, ()
+        self.expert.param.watch(lambda _: self._named(), "value")
         self.save.on_click(self._save)
         self.csv, self.json = (
             widgets.FileDownload(callback=self._export(kind), filename=f"notes.{kind}",
@@ -53,7 +58,7 @@ class NotesForm:
             pn.Row(self.expert, self.name, styles=wrap),
             self.text,
             pn.Row(self.rating, self.confidence, self.tags, styles=wrap),
-            pn.Row(self.save, self.csv, self.json, styles=wrap),
+            pn.Row(self.save, self.withdraw, self.csv, self.json, styles=wrap),
             self.told,
             self.written,
             sizing_mode="stretch_width",
@@ -62,26 +67,78 @@ class NotesForm:
     def _save(self, _) -> None:
         """Save what is in the form; an error stands on the page and the form stays as it is."""
         concept = self.session.concept
+        if concept is not None and not self.withdraw.value and self._is_empty():
+            self.told.object = (
+                '<p class="warning">Not saved: nothing is written. To take your note back, tick '
+                "withdraw.</p>"
+            )
+            return
         tags = [tag.strip() for tag in self.tags.value.split(",") if tag.strip()]
+        said = {} if self.withdraw.value else {
+            "name": self.name.value, "text": self.text.value, "rating": _said(self.rating.value),
+            "confidence": _said(self.confidence.value), "tags": tags,
+        }  # fmt: skip
         try:
             if concept is None:
                 raise ValueError("open a concept first")
-            self.session.notes.add(
-                concept, expert=self.expert.value, name=self.name.value, text=self.text.value,
-                rating=_said(self.rating.value), confidence=_said(self.confidence.value), tags=tags,
-            )  # fmt: skip
-        except (OSError, TypeError, ValueError) as error:
+            self.session.notes.add(concept, expert=self.expert.value, **said)
+        except (OSError, OverflowError, TypeError, ValueError) as error:
             self.told.object = f'<p class="warning">Not saved: {fragments.escape(error)}</p>'
             return
-        self.told.object = f'<p class="saved">Saved on concept {concept}.</p>'
+        self._drafts.pop(concept, None)
+        done = "Withdrawn from" if self.withdraw.value else "Saved on"
+        self._fill(self._own(concept))
+        self.told.object = f'<p class="saved">{done} concept {concept}.</p>'
         self.session.saved(concept)
 
     def _opened(self) -> None:
-        """Empty the form for another concept; the expert stays."""
+        """Show what the expert has written on the concept: a draft, or the last note."""
+        if self._shown is not None and self._state() != self._before:
+            self._drafts[self._shown] = self._state()
         self.told.object = ""
-        self.name.value = self.text.value = self.tags.value = ""
-        self.rating.value = self.confidence.value = NOT_SAID
+        self._reload()
         self._list()
+
+    def _reload(self) -> None:
+        concept = self.session.concept
+        if concept is None:
+            return
+        own = self._own(concept)
+        self._fill(own)
+        if concept in self._drafts:
+            self.told.object = fragments.note("A draft that was not saved.")
+            self._set(self._drafts.pop(concept))
+
+    def _named(self) -> None:
+        """Show the note of the expert who gave a name, unless something else is written."""
+        if self._state() == self._before or self._is_empty():
+            self._reload()
+
+    def _own(self, concept):
+        """Last note of the expert on a concept, or None."""
+        notes = self.session.notes.of(concept)
+        return next((note for note in notes if note.expert == self.expert.value), None)
+
+    def _fill(self, note) -> None:
+        """Put a note into the form, or empty it; an expert's name stays."""
+        values = ("", "", "", NOT_SAID, NOT_SAID)
+        if note is not None:
+            known = [NOT_SAID if v is None else v for v in (note.rating, note.confidence)]
+            known[1] = known[1] if known[1] in CONFIDENCES.values() else NOT_SAID
+            values = (note.name, note.text, ", ".join(note.tags), *known)
+        self._set(values)
+        self.withdraw.value = False
+        self._shown, self._before = self.session.concept, self._state()
+
+    def _set(self, values) -> None:
+        for field, value in zip(self._fields, values):
+            field.value = value
+
+    def _state(self) -> tuple:
+        return tuple(field.value for field in self._fields)
+
+    def _is_empty(self) -> bool:
+        return self._state() == ("", "", "", NOT_SAID, NOT_SAID)
 
     def _list(self) -> None:
         """Show the notes on the concept, the newest first."""

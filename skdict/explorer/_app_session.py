@@ -27,17 +27,20 @@ class Session:
         self.bundle, self.notes = bundle, notes
         self.concept: int | None = None
         self.sample: int | None = None
-        self._watchers: dict[str, list[Callable]] = {"concept": [], "sample": [], "note": []}
+        self.problems: list[str] = []
+        kinds = ("concept", "sample", "note", "problem")
+        self._watchers: dict[str, list[Callable]] = {kind: [] for kind in kinds}
 
     def watch(self, what: str, function: Callable) -> None:
         """Call a function whenever something changes.
 
         Parameters
         ----------
-        what : {"concept", "sample", "note"}
-            The concept or sample that is open, or a note that was saved.
+        what : {"concept", "sample", "note", "problem"}
+            The concept or sample that is open, a note that was saved, or what could not be read
+            of the bundle.
         function : callable
-            Called with the concept or the sample.
+            Called with the concept, the sample, or the problems.
         """
         self._watchers[what].append(function)
 
@@ -62,6 +65,12 @@ class Session:
     def _tell(self, what, value) -> None:
         """Call all functions; what they change is sent to the browser together."""
         hold = import_optional("panel", extra="explorer").io.hold
+        self.problems = []
         with hold():
             for function in self._watchers[what]:
-                function(value)
+                try:
+                    function(value)
+                except (OSError, ValueError) as error:  # the others still follow
+                    self.problems.append(str(error))
+            for function in self._watchers["problem"]:
+                function(self.problems)

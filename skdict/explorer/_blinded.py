@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -169,7 +170,8 @@ def make_blinded_study(
     bundle : Bundle, str or None, default=None
         The bundle that the samples are of, or its fingerprint.
     random_state : int, RandomState instance or None, default=None
-        Draws items, order and codes. It is not written anywhere; who knows it knows the key.
+        Draws items, order and codes, not the number of the study. It is not written anywhere; who
+        knows it knows the key.
     overwrite : bool, default=False
         Replace files that are there. Answers to a study are worth nothing without its key.
 
@@ -222,7 +224,8 @@ def make_blinded_study(
         )
     order = presentation_order(len(drawn), rng.choice(len(drawn), n_repeats, replace=False), rng)
     codes = neutral_codes(len(order), rng)
-    study_id = "".join(map(str, rng.randint(10, size=16)))
+    # no part of the seed: two studies of one seed must not share answers
+    study_id = f"{secrets.randbelow(10**16):016d}"
     shown, key, seen = [], [], set()
     for code, place in zip(codes, order):
         item = drawn[place]

@@ -63,7 +63,8 @@ def _from_activations(kind, source, wanted, n_examples, rng) -> list[dict]:
         if wanted is not None and len(found) == wanted:
             break
         values = source[:, [column]]
-        values = np.asarray(values.todense() if sparse.issparse(values) else values).ravel()
+        values = values.todense() if sparse.issparse(values) else values
+        values = np.asarray(values, dtype=np.float64).ravel()  # unsigned ones have no negatives
         if not np.isfinite(values).all():
             raise ValueError(f"items[{kind!r}] must be finite, got NaN or inf in column {column}")
         if (values > 0).sum() >= n_examples:

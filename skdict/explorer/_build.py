@@ -11,7 +11,7 @@ from skdict.explorer._build_folder import BundleWriter, check_target, written_be
 from skdict.explorer._build_labels import read_labels
 from skdict.explorer._build_map import sample_map
 from skdict.explorer._build_parts import finish, write_codes, write_genes, write_selectivity
-from skdict.explorer._build_pictures import write_heatmaps, write_thumbnails
+from skdict.explorer._build_pictures import LONGEST_SIDE, write_heatmaps, write_thumbnails
 from skdict.explorer._build_related import nearest_atoms
 from skdict.explorer._build_samples import read_metadata, sample_table
 from skdict.explorer._build_selectivity import Permutations
@@ -180,6 +180,8 @@ def build_bundle(
     }  # fmt: skip
     for name, value in counts.items():
         check_integer(name, value, 1)
+    if picture_size > LONGEST_SIDE:
+        raise ValueError(f"picture_size must be at most {LONGEST_SIDE}, got {picture_size}")
     check_integer("n_permutations", n_permutations, 0)
     check_choice("picture_samples", picture_samples, ("examples", "all"))
     path = check_target(path, overwrite)

@@ -120,9 +120,11 @@ def describe_concepts(codes: PositiveCodes, wanted: ExampleCounts, n_bins: int, 
         descending = samples[np.argsort(-values, kind="stable")]
         _fill(found["top"][concept], descending[: wanted.top])
         _fill(found["random"][concept], _some(samples, wanted.random, rng))
-        bands = np.array_split(descending[::-1], wanted.quantiles)
-        for row, band in zip(found["quantile"][concept], bands):
-            _fill(row, _some(band, wanted.per_quantile, rng))
+        # by the middle of each sample's rank: of one sample alone it is in the middle band
+        n_active = descending.shape[0]
+        band_of = ((np.arange(n_active) + 0.5) * wanted.quantiles / n_active).astype(np.intp)
+        for band, row in enumerate(found["quantile"][concept]):
+            _fill(row, _some(descending[::-1][band_of == band], wanted.per_quantile, rng))
     return found
 
 

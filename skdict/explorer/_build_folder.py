@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from skdict._validation import check_boolean_or, import_optional
-from skdict.explorer._bundle_format import read_format
+from skdict.explorer._bundle_format import (
+    MANIFEST,
+    PARTS,
+    PICTURE_PARTS,
+    expected_files,
+    read_format,
+)
 from skdict.explorer._bundle_paths import BundleError
 from skdict.explorer._bundle_tables import ROW_GROUP, schema_of
 
@@ -57,12 +63,20 @@ def check_target(path, overwrite: bool) -> Path:
         if path.is_symlink() or not path.is_dir():
             raise BundleError("it is no folder")
         read_format(path.resolve())
+        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in _OWN)
+        if strange:
+            raise BundleError(f"it holds other files, such as {strange[0]!r}")
     except BundleError as error:
         raise FileExistsError(
             f"path {str(path)!r} exists and is no concept bundle, so that overwrite=True does not "
             f"replace it ({error}); choose another path or remove it yourself"
         ) from error
     return path
+
+
+# What a bundle has at its top; a folder with anything else is not replaced.
+_FILES = expected_files(dict.fromkeys(PARTS, True), 1)
+_OWN = {MANIFEST, *PICTURE_PARTS, *(name.split("/")[0] for name in _FILES)}
 
 
 @contextmanager
@@ -87,12 +101,12 @@ def written_beside(path: Path, overwrite: bool):
         folder.mkdir()  # with the permissions that any new folder gets
         yield folder
         check_target(path, overwrite)  # it may have come into being in the meantime
-        if path.exists():
-            path.replace(scratch / "old")
         try:
+            if path.exists():
+                path.replace(scratch / "old")
             folder.replace(path)
-        except OSError:
-            if (scratch / "old").exists():
+        except BaseException:  # a key pressed between the two, too
+            if (scratch / "old").exists() and not path.exists():
                 (scratch / "old").replace(path)
             raise
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from skdict._validation import host_array, import_optional
 from skdict.explorer._bundle_format import heatmap_file, thumbnail_file
 
-_LONGEST_SIDE = 4096
+LONGEST_SIDE = 4096
 
 
 def write_thumbnails(folder: Path, images, samples, n_samples: int, size: int) -> int:
@@ -103,7 +103,7 @@ def write_heatmaps(folder: Path, heatmaps, examples: dict) -> int:
         for sample, values in maps.items():
             share = values / largest if largest > 0 else values
             grey = np.rint(255 * share).astype(np.uint8)
-            _write(folder / heatmap_file(concept, sample), grey, _LONGEST_SIDE)
+            _write(folder / heatmap_file(concept, sample), grey, LONGEST_SIDE)
         number += len(maps)
     return number
 

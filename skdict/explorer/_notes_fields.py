@@ -134,15 +134,17 @@ def check_tags(value) -> tuple[str, ...]:
 
 
 def check_time(value) -> str:
-    """Time as stored: UTC to the microsecond. Raise unless it is ISO 8601 with a time zone."""
+    """Time as stored, UTC to the microsecond; raise unless it is ISO 8601, zoned and past."""
     try:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
+        soon = datetime.now(UTC) + timedelta(days=1)  # a later one would hide all that follow
+        if moment.tzinfo is not None and moment <= soon:
             return time_text(moment)
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(
-        "time must be ISO 8601 with a time zone, for example 2026-01-31T12:00:00Z, got "
+        "time must be ISO 8601 with a time zone, not in the future, for example "
+        "2026-01-31T12:00:00Z, got "
         f"{str(value)[:60]!r}"
     )
 

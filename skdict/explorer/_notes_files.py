@@ -219,7 +219,7 @@ def _checked(fields: dict, n_concepts: int | None) -> tuple[Note, set[str]]:
     identity, bundle = fields.get("id"), fields.get("bundle", "")
     if identity is not None and not _is_hex(identity, 32):
         raise ValueError(f"id must be 32 hexadecimal digits or empty, got {identity!r:.60}")
-    if bundle and not (isinstance(bundle, str) and len(bundle) <= 200 and bundle.isprintable()):
+    if bundle and not _is_hex(bundle, 64):
         raise ValueError(f"bundle must be a fingerprint or empty, got {bundle!r:.60}")
     note = Note(
         id=identity or _identity(fields),

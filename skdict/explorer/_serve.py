@@ -12,7 +12,7 @@ from skdict.explorer._app_fragments import escape
 from skdict.explorer._bundle import Bundle, open_bundle
 
 LOOPBACK = "127.0.0.1"
-WILDCARDS = ("0.0.0.0", "::", "")
+WILDCARDS = ("0.0.0.0", "")
 
 
 def serve(
@@ -22,6 +22,7 @@ def serve(
     study=None,
     answers=None,
     key=None,
+    show_labels: bool = False,
     address: str = LOOPBACK,
     port: int = 0,
     token: str | None = None,
@@ -40,7 +41,7 @@ def serve(
         The bundle.
     notes : NotesStore or None, default=None
         Where notes are kept; None shows no form.
-    study, answers, key
+    study, answers, key, show_labels
         As in :func:`explore`.
     address : str, default="127.0.0.1"
         Address to listen at; ``"0.0.0.0"`` is all of this machine.
@@ -75,6 +76,8 @@ def serve(
     """
     pn = import_optional("panel", extra="explorer")
     check_integer("port", port, 0)
+    if ":" in address:
+        raise ValueError(f"address must be a name or an IPv4 address, got {address!r}")
     bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     if study is not None:
         check_study(bundle, study, answers)
@@ -83,15 +86,18 @@ def serve(
     if token is not None and len(token) < 16:
         raise ValueError(f"token must have at least 16 characters, got {len(token)}")
 
+    shown = {"notes": notes, "study": study, "answers": answers, "key": key}
+    shown["show_labels"] = show_labels
+
     def page():
         if token is not None and not _has_token(pn, token):
             return pn.pane.HTML(f"<p>{escape('The link has no valid token.')}</p>")
-        return explore(bundle, notes=notes, study=study, answers=answers, key=key)
+        return explore(bundle, **shown)
 
     # the title is part of the page that is sent without a token, too
     titles = {"/": bundle.title if bundle.title and token is None else "skdict explorer"}
     # once before anyone comes: the first reader would wait for imports, checksums and style sheets
-    explore(bundle, notes=notes, study=study, answers=answers, key=key).get_root()
+    explore(bundle, **shown).get_root()
     server = pn.serve(
         {"/": page}, title=titles, address=address, port=port, show=False, start=False,
         threaded=False, verbose=False, websocket_origin=_origins(address),
@@ -133,7 +139,6 @@ class ExplorerServer:
     def __init__(self, server, address: str, token: str | None):
         self._server = server
         host = LOOPBACK if address in WILDCARDS else address
-        host = f"[{host}]" if ":" in host else host
         query = "" if token is None else f"?token={token}"
         self.url = f"http://{host}:{server.port}/{query}"
 

@@ -66,12 +66,12 @@ def folder_beside(path: Path):
         folder.mkdir()  # with the permissions that any new folder gets
         yield folder
         check_folder(path)  # it may have come into being in the meantime
-        if path.exists():
-            path.replace(scratch / "old")
         try:
+            if path.exists():
+                path.replace(scratch / "old")
             folder.replace(path)
-        except OSError:
-            if (scratch / "old").exists():
+        except BaseException:  # a key pressed between the two, too
+            if (scratch / "old").exists() and not path.exists():
                 (scratch / "old").replace(path)
             raise
     finally:

@@ -104,6 +104,7 @@ def test_search_sort_and_open(app, browser):
         page.get_by_label("Find label, gene, pathway, name or note").fill("T cells")
         page.get_by_text(f"1 of {N_CONCEPTS} concepts").wait_for()
         page.wait_for_function(f"{cells('concept')}.length === 1")
+        page.wait_for_timeout(400)  # a click sooner than this was meant for the rows before
         page.get_by_text("T cells", exact=True).first.click()
         title_of(page, "Concept 0: T cells")
         page.wait_for_url(re.compile("concept=0$"))  # a link to send
@@ -118,6 +119,9 @@ def test_a_note_is_there_after_a_reload(app, browser):
     url, path = app
     with opened(browser, f"{url}?concept=2") as page:
         page.get_by_role("button", name="Notes", exact=True).click()
+        page.get_by_role("button", name="Save note").click()
+        page.get_by_text("Not saved: nothing is written").wait_for()
+        page.get_by_label("Name of the concept").fill("x")
         page.get_by_role("button", name="Save note").click()
         page.get_by_text("Not saved: expert").wait_for()  # what is missing is said
         page.get_by_label("Your name").fill("anna")
@@ -230,6 +234,7 @@ def test_blinded_study_from_first_item_to_results(small_bundle_path, tmp_path, b
                 page.get_by_role("button", name="Begin or go on").click()
                 page.get_by_text("2 of 5 answered by anna").wait_for()
             said = "Yes" if kinds[item.code] == "concept" else "No"
+            page.wait_for_timeout(400)  # sooner it would be a double click
             page.get_by_role("button", name=said, exact=True).click()
         page.get_by_text("All items are answered").wait_for()
         page.get_by_role("button", name="Open the key and count").click()

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -111,9 +112,9 @@ def test_examples_are_what_they_say(tmp_path_factory, seed, n_samples, share):
         shown = bands[bands >= 0]
         assert set(shown) <= set(active) and len(set(shown)) == len(shown)
         assert bands.shape == (3, 2)
-        filled = [values[band[band >= 0]] for band in bands]
+        filled = [values[band[band >= 0]] for band in bands if (band >= 0).any()]
         for low, high in zip(filled[:-1], filled[1:]):
-            assert not high.size or low.max() <= high.min()
+            assert low.max() <= high.min()
         counts, edges = bundle.histogram(concept)
         assert counts.sum() == active.size and edges[0] == 0
         assert edges[-1] == (values.max() or 1.0)
@@ -527,3 +528,44 @@ def test_umap_has_a_seed_and_needs_embeddings(codes, target, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match=r"skdict\[umap\]"):
         build_bundle(target, codes, embeddings=embeddings, map="umap", overwrite=True)
+
+
+def test_few_active_samples_are_in_the_bands_of_their_ranks(target):
+    """The only active sample is the median, of two the stronger is in the upper half."""
+    dense = np.zeros((9, 2))
+    dense[4, 0] = 1.0
+    dense[[2, 7], 1] = 1.0, 2.0
+    bundle = build_bundle(target, dense, n_quantiles=5, n_per_quantile=1, map=None)
+    assert bundle.examples(0, "quantile").ravel().tolist() == [-1, -1, 4, -1, -1]
+    assert bundle.examples(1, "quantile").ravel().tolist() == [-1, 2, -1, 7, -1]
+
+
+def test_a_bundle_with_files_of_others_is_not_replaced(codes, target):
+    build_bundle(target, codes)
+    (target / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other files, such as 'thesis.txt'"):
+        build_bundle(target, codes, overwrite=True)
+    assert (target / "thesis.txt").read_text() == "mine"
+
+
+def test_a_key_pressed_between_the_renames_loses_nothing(codes, target, monkeypatch):
+    build_bundle(target, codes, title="old")
+    replace, calls = Path.replace, []
+
+    def stopped(self, to):
+        calls.append(to)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return replace(self, to)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        build_bundle(target, codes, title="new", overwrite=True)
+    monkeypatch.undo()
+    assert open_bundle(target).title == "old"
+    assert sorted(p.name for p in target.parent.iterdir()) == [target.name]
+
+
+def test_pictures_that_could_not_be_read_are_not_written(codes, target):
+    with pytest.raises(ValueError, match="picture_size must be at most 4096, got 5000"):
+        build_bundle(target, codes, picture_size=5000)

@@ -511,3 +511,17 @@ def test_reports_escape_what_was_typed(store):
     store.add(1, expert="<b>", name="<script>alert(1)</script>", text="a & b", rating=5)
     page = report_table(store)
     assert "<script>" not in page and "&lt;script&gt;" in page and "a &amp; b" in page
+
+
+def test_a_note_of_the_future_is_refused(tmp_path):
+    """Its time came before all others for good, and no later note could be saved."""
+    path = tmp_path / "notes.json"
+    future = "9999-12-31T23:59:59.999999Z"
+    path.write_text(json.dumps([{"concept": 1, "expert": "anna", "name": "x", "time": future}]))
+    with NotesStore(tmp_path / "notes.sqlite") as notes:
+        with pytest.raises(ValueError, match="not in the future"):
+            notes.import_file(path)
+        path.write_text(json.dumps([{"concept": 1, "expert": "anna", "bundle": "=HYPERLINK(1)"}]))
+        with pytest.raises(ValueError, match="bundle must be a fingerprint or empty"):
+            notes.import_file(path)
+        assert len(notes) == 0
