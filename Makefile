@@ -31,7 +31,7 @@ help:
 	@echo "make gallery  the same with the long examples"
 	@echo "make bench    the benchmarks, beside the opponents that can be installed (about 10 minutes)"
 	@echo "make study    every table and figure of the ICFL paper on data at hand (under an hour; ARGS=--quick: minutes)"
-	@echo "make study-genes  the findings of the paper on single-cell models (half an hour; ARGS=--quick: minutes)"
+	@echo "make study-genes  the findings of the paper on single-cell models (a quarter of an hour; ARGS=--quick: minutes)"
 	@echo "make clean    remove the environment and everything built"
 
 demo: $(VENV)/.plot,progress,io

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from skdict._validation import check_choice, check_integer
 from skdict.explorer._build_codes import ExampleCounts, positive_codes
-from skdict.explorer._build_folder import BundleWriter, check_target, written_beside
+from skdict.explorer._build_folder import BundleWriter, check_target
 from skdict.explorer._build_labels import read_labels
 from skdict.explorer._build_map import sample_map
 from skdict.explorer._build_parts import finish, write_codes, write_genes, write_selectivity
@@ -19,6 +19,7 @@ from skdict.explorer._build_texts import plain_text, texts
 from skdict.explorer._bundle import Bundle, open_bundle
 from skdict.explorer._bundle_format import PARTS
 from skdict.explorer._bundle_tables import CONCEPT_COLUMNS
+from skdict.explorer._folder_beside import folder_beside
 
 
 def build_bundle(
@@ -202,7 +203,7 @@ def build_bundle(
     parts = dict.fromkeys(PARTS, False)
     settings = counts | {"n_permutations": n_permutations, "picture_samples": picture_samples}
     settings |= {"n_negative_codes": found.n_negative, "pipeline": pipeline_text}
-    with written_beside(path, overwrite) as folder:
+    with folder_beside(path, lambda: check_target(path, overwrite)) as folder:
         writer = BundleWriter(folder)
         writer.table("samples.parquet", samples)
         if components is not None:

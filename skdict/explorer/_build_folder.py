@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -77,40 +74,6 @@ def check_target(path, overwrite: bool) -> Path:
 # What a bundle has at its top; a folder with anything else is not replaced.
 _FILES = expected_files(dict.fromkeys(PARTS, True), 1)
 _OWN = {MANIFEST, *PICTURE_PARTS, *(name.split("/")[0] for name in _FILES)}
-
-
-@contextmanager
-def written_beside(path: Path, overwrite: bool):
-    """Give a new folder beside `path`, and move it to `path` when the block ends without an error.
-
-    Parameters
-    ----------
-    path : Path
-        Where the folder goes.
-    overwrite : bool
-        Whether a bundle that is there may be replaced.
-
-    Yields
-    ------
-    Path
-        The new folder. It is removed if the block fails; what was at `path` is unchanged then.
-    """
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        folder = scratch / "new"
-        folder.mkdir()  # with the permissions that any new folder gets
-        yield folder
-        check_target(path, overwrite)  # it may have come into being in the meantime
-        try:
-            if path.exists():
-                path.replace(scratch / "old")
-            folder.replace(path)
-        except BaseException:  # a key pressed between the two, too
-            if (scratch / "old").exists() and not path.exists():
-                (scratch / "old").replace(path)
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class BundleWriter:

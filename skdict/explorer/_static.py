@@ -11,9 +11,10 @@ from pathlib import Path
 from skdict._validation import check_boolean_or, check_integer
 from skdict.explorer._build_samples import plain_text
 from skdict.explorer._bundle import Bundle
+from skdict.explorer._folder_beside import folder_beside
 from skdict.explorer._static_concept import concept_parts
 from skdict.explorer._static_context import PageContext, chosen_concepts, notes_of_bundle
-from skdict.explorer._static_folder import MARK, check_folder, folder_beside
+from skdict.explorer._static_folder import MARK, check_folder
 from skdict.explorer._static_overview import how_to_read, overview
 from skdict.explorer._static_pictures import InlinePictures, PictureFiles
 from skdict.explorer._static_style import SCRIPT, STYLE, policy
@@ -179,7 +180,7 @@ def _article(context: PageContext, concept: int) -> Html:
 def _write_folder(context: PageContext, path: Path, title: str) -> Path:
     """Write the pages one by one, so that memory holds one of them."""
     check_folder(path)
-    with folder_beside(path) as new:
+    with folder_beside(path, lambda: check_folder(path)) as new:
         context = replace(context, pictures=PictureFiles(new), in_one_file=False)
         for concept in context.chosen:
             parts = concept_parts(context, concept)

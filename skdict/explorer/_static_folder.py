@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 MARK = '<meta name="generator" content="skdict static pages">'
@@ -44,35 +41,3 @@ def check_folder(path: Path) -> None:
             f"path {str(path)!r} exists and is no folder of such pages, or holds other files, so "
             "that it is not replaced; choose another path or remove it yourself"
         )
-
-
-@contextmanager
-def folder_beside(path: Path):
-    """Give a new folder, and move it to `path` when the block ends without an error.
-
-    Parameters
-    ----------
-    path : Path
-        Where it goes.
-
-    Yields
-    ------
-    Path
-        The new folder. It is removed if the block fails; what was at `path` is unchanged then.
-    """
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        folder = scratch / "new"
-        folder.mkdir()  # with the permissions that any new folder gets
-        yield folder
-        check_folder(path)  # it may have come into being in the meantime
-        try:
-            if path.exists():
-                path.replace(scratch / "old")
-            folder.replace(path)
-        except BaseException:  # a key pressed between the two, too
-            if (scratch / "old").exists() and not path.exists():
-                (scratch / "old").replace(path)
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
