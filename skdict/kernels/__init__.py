@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 
@@ -36,13 +37,28 @@ def get_kernels(device: str = "cpu") -> ModuleType:
         raise ValueError(
             f"device must be 'cpu', 'cuda', 'cuda:<index>' or 'torch:cpu', got {device!r}"
         )
+    return _import_compiled("skdict.kernels._cpu")
+
+
+def get_permutation_kernels() -> ModuleType:
+    """Return the kernels of permutation tests, on the CPU alone.
+
+    Returns
+    -------
+    module
+        Functions that count permutations of weighted sums over units.
+    """
+    return _import_compiled("skdict.kernels._permutation")
+
+
+def _import_compiled(name: str) -> ModuleType:
+    """Import a module of compiled kernels, with its cache in the package or elsewhere."""
     try:
-        from skdict.kernels import _cpu
+        return import_module(name)
     except RuntimeError as error:
         # What numba raises where neither the package nor the home folder can be written to.
         if "no locator available" not in str(error):
             raise
         from skdict.kernels._cache import import_with_cache_elsewhere
 
-        return import_with_cache_elsewhere("skdict.kernels._cpu")
-    return _cpu
+        return import_with_cache_elsewhere(name)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 N_LINES = 10
 
 
-def steps(n_steps: int, what: str, verbose: int) -> Iterator[int]:
+def steps(
+    n_steps: int, what: str, verbose: int, *, task: str = "selectivity"
+) -> Iterator[int]:
     """Yield 0 to ``n_steps - 1``; with `verbose` print about ten lines with the time left.
 
     Parameters
@@ -19,6 +21,8 @@ def steps(n_steps: int, what: str, verbose: int) -> Iterator[int]:
         What a step is: "permutation", say.
     verbose : int
         0 prints nothing.
+    task : str, default="selectivity"
+        What the steps belong to.
 
     Yields
     ------
@@ -34,6 +38,6 @@ def steps(n_steps: int, what: str, verbose: int) -> Iterator[int]:
             seconds = time.perf_counter() - started
             left = seconds / done * (n_steps - done)
             print(
-                f"[selectivity] {what} {done} of {n_steps}, {seconds:.1f} s, {left:.1f} s left",
+                f"[{task}] {what} {done} of {n_steps}, {seconds:.1f} s, {left:.1f} s left",
                 flush=True,
             )
