@@ -5,7 +5,8 @@
 :func:`false_positive_rate` and :func:`detection_limit` try the whole way on one's own controls.
 """
 
+from skdict.effects._dose_response import dose_response
 from skdict.effects._result import ConceptEffects
 from skdict.effects._screen import concept_effects
 
-__all__ = ["ConceptEffects", "concept_effects"]
+__all__ = ["ConceptEffects", "concept_effects", "dose_response"]

@@ -72,6 +72,15 @@ class Blocks:
             ]
         )
 
+    @cached_property
+    def block(self) -> np.ndarray:
+        """Which plate each unit lies on, shape (n_units,)."""
+        return np.repeat(np.arange(self.sizes.size), self.sizes)
+
+    def drawn_weights(self) -> list[np.ndarray]:
+        """Weights of the drawn units, plate by plate."""
+        return np.split(self.weights[self.drawn_places], self.drawn_bounds[1:-1])
+
     @property
     def square_weight(self) -> float:
         """Sum of the squares of the weights about the mean of their plate."""

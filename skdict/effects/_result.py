@@ -143,7 +143,7 @@ class ConceptEffects(Bunch):
         """
         if self.dose_trend is None:
             raise ValueError("dose was not given to concept_effects, so that there is no trend")
-        trend = ConceptEffects(self.dose_trend, replication=None)
+        trend = ConceptEffects(**self.dose_trend, replication=None)
         return trend.hits(level, as_frame=as_frame)
 
     def _hits_of(self, statistic: str, level: float) -> dict:

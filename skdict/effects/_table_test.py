@@ -6,14 +6,12 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.utils import Bunch
 
-from skdict.effects._assignments import assignments, is_exact
+from skdict.effects._assignments import random_places, uniform_draws
 from skdict.effects._design import Blocks
 from skdict.effects._tails import ENOUGH, PooledTails, groups_of
 from skdict.kernels import get_permutation_kernels
 
 STATISTICS = ("rate", "strength")
-# Standardised sums that differ by less are equal: the same values added in another order.
-_TIE = 1e-9
 
 
 class TableTest:
@@ -49,8 +47,9 @@ class TableTest:
             for name in STATISTICS
         })  # fmt: skip
         self.group = np.full((2, *shape), -1, np.int8)
+        # arrangements of each row, and of each pair's active units
         self.n_distinct = np.empty(n_rows)
-        self.exact = np.zeros(n_rows, dtype=bool)
+        self.n_distinct_strengths = np.zeros(shape)
 
     def fill(self, row: int, blocks: Blocks, rng) -> None:
         """Test the concepts in one row."""
@@ -58,73 +57,102 @@ class TableTest:
             self.values, blocks.units, blocks.bounds, blocks.weights, self.group.shape[2]
         )
         self.n_distinct[row] = blocks.n_distinct()
-        self.exact[row] = is_exact(blocks, self.n_permutations)
         self._effects(row, rate, strength, blocks.square_weight)
-        testable = np.stack([rate[2] > 0, strength[2] > 0]) & (active >= self.min_active_units)
+        testable = np.stack([rate[2] > 0, strength[1] > 0]) & (active >= self.min_active_units)
         tested = testable.any(axis=0)
         if not tested.any():
             return
-        rate, strength, testable = rate[:, tested], strength[:, tested], testable[:, tested]
-        inverse = [_one_over_root(rate[2]), _one_over_root(strength[1])]
-        z = np.stack([(rate[0] - rate[1]) * inverse[0], strength[0] * inverse[1]], axis=1)
         groups = groups_of(active[tested], blocks.units.size, int(blocks.n_drawn.sum()))
-        groups = np.where(testable.T, groups, -1)
-        counts, n_permutations = self._count(
-            row, blocks, tested, rate[1], inverse[0], z, groups, rng
-        )
-        self.group[:, row, tested] = groups.T
+        groups = np.where(testable[:, tested], groups, -1)
+        self.group[:, row, tested] = groups
+        entries = self.kernels.entries_of(self.values, blocks.units, tested)
+        tests = [
+            self._tests(rate[0, tested], rate[1, tested], rate[2, tested], groups[0]),
+            self._tests(strength[0, tested], 0.0, strength[1, tested], groups[1]),
+        ]
+        counts, n_distinct = self._count(row, blocks, entries, tests, rng)
+        self.n_distinct_strengths[row, tested] = n_distinct[1]
         for k, name in enumerate(STATISTICS):
-            table, known = self.tables[name], groups[:, k] >= 0
-            table.z[row, tested] = np.where(known, z[:, k], 0.0)
-            p_value, few = self._own(counts[:, 2 * k : 2 * k + 2], row, n_permutations)
-            p_value[~known] = 1.0
-            table.p_value[row, tested] = p_value
-            # marks, for `finish`, the pairs whose tail needs the draws of others
-            table.tail_p_value[row, tested] = np.where(few & known, -1, p_value)
+            self._record(self.tables[name], row, tested, tests[k], counts[k], n_distinct[k])
+
+    def _record(self, table, row, tested, tests, counts, n_distinct) -> None:
+        """Enter statistics and p-values of one row."""
+        exact = n_distinct <= self.n_permutations
+        p_value, few = self._own(counts, n_distinct, exact)
+        known = tests.groups >= 0
+        table.z[row, tested] = np.where(known, tests.z, 0.0)
+        table.p_value[row, tested] = np.where(known, p_value, 1.0)
+        # marks, for `finish`, the pairs whose tail needs the draws of others
+        table.tail_p_value[row, tested] = np.where(few & known, -1, np.where(known, p_value, 1.0))
+
+    def _tests(self, statistic, mean, variance, groups):
+        """Observed z, and what makes null statistics comparable to it."""
+        known = groups >= 0
+        inverse = np.where(known, 1 / np.sqrt(np.where(known, variance, 1.0)), 0.0)
+        mean = np.broadcast_to(mean, statistic.shape).copy()
+        return self.kernels.Tests(mean, inverse, (statistic - mean) * inverse, groups)
 
     def _effects(self, row, rate, strength, square_weight) -> None:
         """Slope of rate and strength on the weights: for two arms the difference of their means."""
         self.tables.rate.effect[row] = (rate[0] - rate[1]) / square_weight
         # of one arm only, or none: nothing to compare
-        known = strength[3] > 1e-9 * square_weight
+        known = strength[2] > 1e-9 * square_weight
         self.tables.strength.effect[row] = np.where(
-            known, strength[0] / np.where(known, strength[3], 1.0), np.nan
+            known, strength[0] / np.where(known, strength[2], 1.0), np.nan
         )
 
-    def _count(self, row, blocks, tested, mean, inverse, z, groups, rng):
-        """Permutations that reach z; the tails of random ones are added to those of all rows."""
-        reach = np.stack([z - _TIE, z + _TIE], axis=2).reshape(-1, 4)
-        own_groups = np.full_like(groups, -1) if self.exact[row] else groups
-        counts, n_permutations = np.zeros((reach.shape[0], 4), np.int64), 0
-        for drawn in assignments(blocks, self.n_permutations, rng):
-            counts += self.kernels.count_permutations(
-                self.values, blocks.units, blocks.bounds, tested, drawn, blocks.drawn_bounds,
-                blocks.weights[blocks.drawn_places], mean, inverse, reach, own_groups,
-                self.tails.counts,
-            )  # fmt: skip
-            n_permutations += drawn.shape[0]
-        self.tails.add_draws(own_groups, n_permutations)
-        return counts, n_permutations
+    def _count(self, row, blocks, entries, tests, rng):
+        """Permutations that reach z, and distinct ones; tails of random ones go to those of all."""
+        n_tested = tests[0].z.size
+        n_distinct = [np.full(n_tested, self.n_distinct[row]), np.empty(n_tested)]
+        counts = [np.zeros((n_tested, 2), np.int64) for _ in STATISTICS]
+        settings = (blocks.block, blocks.weights, self.n_permutations)
+        if self.n_distinct[row] <= self.n_permutations:
+            counts[0] = self.kernels.count_all_rates(
+                entries, tests[0], blocks.bounds, blocks.weights
+            )
+            counts[1], n_distinct[1] = self.kernels.count_strengths(
+                entries, tests[1], np.empty((0, 0)), *settings, False, self.tails.counts
+            )
+            return counts, n_distinct
+        drawn_weights = blocks.weights[blocks.drawn_places]
+        for k, uniform in enumerate(uniform_draws(blocks, self.n_permutations, rng)):
+            drawn = random_places(blocks, uniform)
+            counts[0] += self.kernels.count_rates(
+                entries, tests[0], drawn, drawn_weights, self.tails.counts
+            )
+            more, n_distinct[1] = self.kernels.count_strengths(
+                entries, tests[1], uniform, *settings, k > 0, self.tails.counts
+            )
+            counts[1] += more
+        random = n_distinct[1] > self.n_permutations
+        for groups in (tests[0].groups, tests[1].groups[random]):
+            self.tails.add_draws(groups, self.n_permutations)
+        return counts, n_distinct
 
-    def _own(self, counts, row, n_permutations):
-        """P-values by a row's own permutations, and which of them few permutations reach."""
-        extra = 0 if self.exact[row] else 1  # random draws do not hold the observed one
-        share = (counts + extra) / (n_permutations + extra)
+    def _own(self, counts, n_distinct, exact):
+        """P-values by a pair's own permutations, and which of them few permutations reach."""
+        extra = np.where(exact, 0, 1)  # random draws do not hold the observed one
+        n_counted = np.where(exact, n_distinct, self.n_permutations)
+        share = (counts + extra[:, None]) / (n_counted + extra)[:, None]
         side = {"greater": 0, "less": 1}.get(self.alternative)
         if side is not None:
             p_value, reached = share[:, side], counts[:, side]
         else:
             p_value, reached = np.minimum(2 * share.min(axis=1), 1), counts.min(axis=1)
-        few = (reached < ENOUGH) & ~self.exact[row]
-        return np.maximum(p_value, self.smallest(row)), few
+        few = (reached < ENOUGH) & ~exact
+        return np.maximum(p_value, self._fewest(n_distinct)), few
+
+    def _fewest(self, n_distinct):
+        """Smallest p-value where there are so many permutations."""
+        return np.minimum(1.0, (2 if self.alternative == "two-sided" else 1) / n_distinct)
 
     def smallest(self, row) -> float:
-        """Smallest p-value that the permutations of a row can give."""
-        sides = 2 if self.alternative == "two-sided" else 1
-        fewest = 1 / self.n_distinct[row]
-        if not self.exact[row]:
-            fewest = max(fewest, 1 / (1 + self.n_permutations))
-        return min(1.0, sides * fewest)
+        """Smallest p-value of a rate that the permutations of a row can give."""
+        fewest = self._fewest(self.n_distinct[row])
+        if self.n_distinct[row] > self.n_permutations:
+            fewest = max(fewest, self._fewest(1 + self.n_permutations))
+        return float(fewest)
 
     def finish(self) -> Bunch:
         """Tables with the tails of all rows together, and the q-values of the whole table."""
@@ -151,8 +179,3 @@ class TableTest:
             q_values = np.split(false_discovery_control(everything), [p_values[0].size])
             for k, name in enumerate(STATISTICS):
                 self.tables[name].q_value[tested[k]] = q_values[k]
-
-
-def _one_over_root(variance) -> np.ndarray:
-    """One over the standard deviation, 0 where there is none."""
-    return np.where(variance > 0, 1 / np.sqrt(np.where(variance > 0, variance, 1.0)), 0.0)

@@ -19,7 +19,7 @@ N_GROUPS = 3 * _N_SIZES
 
 
 def groups_of(active, n_units: int, n_drawn: int) -> np.ndarray:
-    """Group of each pair for rate and strength, shape (n_concepts, 2).
+    """Group of each pair for rate and strength, shape (2, n_concepts).
 
     By the expected number of drawn units in which the concept is active, in powers of two. A rate
     that is active in most units is as skewed as one that is inactive in most, the other way round.
@@ -35,7 +35,7 @@ def groups_of(active, n_units: int, n_drawn: int) -> np.ndarray:
     strength = _size(active * share)
     often = 2 * active > n_units
     rate = np.where(often, _N_SIZES + _size((n_units - active) * share), strength)
-    return np.stack([rate, 2 * _N_SIZES + strength], axis=1)
+    return np.stack([rate, 2 * _N_SIZES + strength])
 
 
 def _size(expected) -> np.ndarray:

@@ -14,6 +14,9 @@ from skdict.kernels._threads import run_in_parallel
 # without an end.
 FLOOR, BIN_WIDTH, N_BINS = 1.5, 1 / 256, 8192
 
+# Standardised sums that differ by less are equal: the same values added in another order.
+TIE = 1e-9
+
 
 class SparseUnits(NamedTuple):
     """Rate and strength of the concepts that are active in each unit, on one CSR pattern."""
@@ -24,17 +27,52 @@ class SparseUnits(NamedTuple):
     strength: np.ndarray  # (nnz,) float64
 
 
+class Entries(NamedTuple):
+    """Entries of the tested concepts in the units of some blocks, by unit and by concept."""
+
+    indptr: np.ndarray  # (N + 1,)
+    indices: np.ndarray  # (entries,)
+    rate: np.ndarray  # (entries,)
+    pointer: np.ndarray  # (n_tested + 1,)
+    places: np.ndarray  # (entries,)
+    rates: np.ndarray  # (entries,)
+    strengths: np.ndarray  # (entries,)
+
+
+class Tests(NamedTuple):
+    """What is counted of some tests: observed z, and how null statistics become z."""
+
+    mean: np.ndarray  # (n_tested,)
+    inverse: np.ndarray  # (n_tested,) one over the standard deviation
+    z: np.ndarray  # (n_tested,)
+    groups: np.ndarray  # (n_tested,) group of the tail, -1 for none
+
+
 def permutation_moments(values: SparseUnits, units, blocks, weights, n_concepts):
     """Statistics and their moments under permutation within blocks.
 
     Returns the number of active units (M,); of the rate the statistic, its mean and its variance,
-    (3, M); of the strength the statistic, its variance given the active units, their squared
-    deviations, and the squared weights of active units about their mean, (4, M).
+    (3, M); of the strength the statistic, its variance among the active units, and the squared
+    weights of these about their mean, (3, M).
     """
     active = np.empty(n_concepts, np.int64)
-    rate, strength = np.empty((3, n_concepts)), np.empty((4, n_concepts))
+    rate, strength = np.empty((3, n_concepts)), np.empty((3, n_concepts))
     kernels.permutation_moments(*values, units, blocks, weights, active, rate, strength)
     return active, rate, strength
+
+
+def entries_of(values: SparseUnits, units, tested) -> Entries:
+    """Entries of the tested concepts, a mask (M,), in some units."""
+    column = np.full(tested.shape[0], -1, np.int32)
+    n_tested = int(np.count_nonzero(tested))
+    column[tested] = np.arange(n_tested, dtype=np.int32)
+    size = int((values.indptr[units + 1] - values.indptr[units]).sum())
+    found = Entries(
+        np.empty(units.shape[0] + 1, np.int64), np.empty(size, np.int32), np.empty(size),
+        np.empty(n_tested + 1, np.int64), np.empty(size, np.int64), np.empty(size), np.empty(size),
+    )  # fmt: skip
+    kernels.entries_by_concept(*values, units, column, *found)
+    return found
 
 
 def draw_subsets(uniform, blocks, drawn_blocks):
@@ -48,23 +86,17 @@ def draw_subsets(uniform, blocks, drawn_blocks):
     return drawn
 
 
-def count_permutations(
-    values: SparseUnits, units, blocks, tested, drawn, drawn_blocks, drawn_weights, mean, inverse,
-    reach, groups, tails,
-):  # fmt: skip
-    """Count for the tested concepts how many permutations reach; add null tails to `tails`.
-
-    Returns counts (n_tested, 4): at least and at most the limits in `reach`, of rate and strength.
-    """
-    entries = _local(values, units, blocks, tested)
-    counts = np.zeros((reach.shape[0], 4), np.int64)
+def count_rates(entries: Entries, tests: Tests, drawn, drawn_weights, tails):
+    """Permutations with a z at least and at most as large, (n_tested, 2); tails are added to."""
+    counts = np.zeros((tests.z.shape[0], 2), np.int64)
     lock = threading.Lock()
 
     def work(start, stop):
         own_counts, own_tails = np.zeros_like(counts), np.zeros_like(tails)
-        kernels.count_permutations(
-            start, stop, drawn, drawn_blocks, drawn_weights, *entries, mean, inverse, reach, groups,
-            FLOOR, BIN_WIDTH, own_counts, own_tails,
+        kernels.count_rates(
+            start, stop, drawn, drawn_weights, entries.indptr, entries.indices, entries.rate,
+            tests.mean, tests.inverse, tests.z, TIE, tests.groups, FLOOR, BIN_WIDTH, own_counts,
+            own_tails,
         )  # fmt: skip
         with lock:
             np.add(counts, own_counts, out=counts)
@@ -74,14 +106,40 @@ def count_permutations(
     return counts
 
 
-def _local(values: SparseUnits, units, blocks, tested):
-    """CSR of the units in blocks with the tested concepts alone."""
-    column = np.full(tested.shape[0], -1, np.int32)
-    n_tested = int(np.count_nonzero(tested))
-    column[tested] = np.arange(n_tested, dtype=np.int32)
-    n_entries = int((values.indptr[units + 1] - values.indptr[units]).sum())
-    indptr = np.empty(units.shape[0] + 1, np.int64)
-    indices = np.empty(n_entries, np.int32)
-    entries = np.empty((n_entries, 4))
-    kernels.local_entries(*values, units, blocks, column, n_tested, indptr, indices, entries)
-    return indptr, indices, entries
+def count_all_rates(entries: Entries, tests: Tests, blocks, weights):
+    """The same over all arrangements of the weights within blocks."""
+    counts = np.zeros((tests.z.shape[0], 2), np.int64)
+
+    def work(start, stop):
+        kernels.count_all_rates(
+            start, stop, entries.pointer, entries.places, entries.rates, blocks, weights,
+            tests.mean, tests.inverse, tests.z, TIE, counts,
+        )  # fmt: skip
+
+    run_in_parallel(work, tests.z.shape[0], grain=16)
+    return counts
+
+
+def count_strengths(
+    entries: Entries, tests: Tests, uniform, block, weights, limit, gone_through, tails
+):
+    """The same among the active units of each concept, and the distinct arrangements there.
+
+    Concepts with at most `limit` arrangements go through them all, unless that was done before.
+    """
+    counts = np.zeros((tests.z.shape[0], 2), np.int64)
+    n_distinct = np.empty(tests.z.shape[0])
+    lock = threading.Lock()
+
+    def work(start, stop):
+        own_tails = np.zeros_like(tails)
+        kernels.count_strengths(
+            start, stop, uniform, limit, gone_through, entries.pointer, entries.places,
+            entries.strengths, block, weights, tests.inverse, tests.z, TIE, tests.groups, FLOOR,
+            BIN_WIDTH, counts, n_distinct, own_tails,
+        )  # fmt: skip
+        with lock:
+            np.add(tails, own_tails, out=tails)
+
+    run_in_parallel(work, tests.z.shape[0], grain=16)
+    return counts, n_distinct
