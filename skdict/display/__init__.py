@@ -16,10 +16,13 @@ from skdict.display._channels import ChannelCorrelationDisplay, ChannelSummaryDi
 from skdict.display._dead import DeadAtomsDisplay
 from skdict.display._decoded import DecodedImagesDisplay
 from skdict.display._directions import DirectionHistogramDisplay
+from skdict.display._dose_curve import DoseCurveDisplay
 from skdict.display._gallery import ConceptGalleryDisplay
 from skdict.display._gene_attribution import GeneAttributionDisplay
 from skdict.display._heatmaps import TokenHeatmapDisplay
 from skdict.display._interpretable_share import InterpretableShareDisplay
+from skdict.display._plate_map import PlateMapDisplay
+from skdict.display._power_curve import PowerCurveDisplay
 from skdict.display._probe import ProbeAccuracyDisplay
 from skdict.display._segments import SegmentAlignmentDisplay
 from skdict.display._selectivity import SelectivityDisplay
@@ -29,7 +32,9 @@ from skdict.display._sparsity import SparsityReconstructionDisplay
 from skdict.display._stability import StabilityDisplay
 from skdict.display._subspaces import SubspaceProbeDisplay
 from skdict.display._sweep import LearningRateDisplay, ProbeSparsityDisplay, SweepDisplay
+from skdict.display._technical_audit import TechnicalAuditDisplay
 from skdict.display._usage import AtomUsageDisplay
+from skdict.display._volcano import VolcanoDisplay
 
 __all__ = [
     "AtomUsageDisplay",
@@ -43,9 +48,12 @@ __all__ = [
     "DeadAtomsDisplay",
     "DecodedImagesDisplay",
     "DirectionHistogramDisplay",
+    "DoseCurveDisplay",
     "GeneAttributionDisplay",
     "InterpretableShareDisplay",
     "LearningRateDisplay",
+    "PlateMapDisplay",
+    "PowerCurveDisplay",
     "ProbeAccuracyDisplay",
     "ProbeSparsityDisplay",
     "SegmentAlignmentDisplay",
@@ -56,5 +64,7 @@ __all__ = [
     "StabilityDisplay",
     "SubspaceProbeDisplay",
     "SweepDisplay",
+    "TechnicalAuditDisplay",
     "TokenHeatmapDisplay",
+    "VolcanoDisplay",
 ]

@@ -5,8 +5,24 @@
 :func:`false_positive_rate` and :func:`detection_limit` try the whole way on one's own controls.
 """
 
+from skdict.effects._audit import TechnicalAudit, technical_audit
+from skdict.effects._detection_limit import DetectionLimit, detection_limit
 from skdict.effects._dose_response import dose_response
+from skdict.effects._pseudo_compounds import FalsePositives, false_positive_rate, pseudo_compounds
 from skdict.effects._result import ConceptEffects
 from skdict.effects._screen import concept_effects
+from skdict.effects._well_position import well_position
 
-__all__ = ["ConceptEffects", "concept_effects", "dose_response"]
+__all__ = [
+    "ConceptEffects",
+    "DetectionLimit",
+    "FalsePositives",
+    "TechnicalAudit",
+    "concept_effects",
+    "detection_limit",
+    "dose_response",
+    "false_positive_rate",
+    "pseudo_compounds",
+    "technical_audit",
+    "well_position",
+]

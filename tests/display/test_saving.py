@@ -23,9 +23,11 @@ from skdict.display import (
     DeadAtomsDisplay,
     DecodedImagesDisplay,
     DirectionHistogramDisplay,
+    DoseCurveDisplay,
     GeneAttributionDisplay,
     InterpretableShareDisplay,
     LearningRateDisplay,
+    PlateMapDisplay,
     ProbeAccuracyDisplay,
     ProbeSparsityDisplay,
     SegmentAlignmentDisplay,
@@ -36,7 +38,9 @@ from skdict.display import (
     StabilityDisplay,
     SubspaceProbeDisplay,
     SweepDisplay,
+    TechnicalAuditDisplay,
     TokenHeatmapDisplay,
+    VolcanoDisplay,
 )
 
 DISPLAYS = {
@@ -73,6 +77,11 @@ DISPLAYS = {
     "StabilityDisplay": StabilityDisplay([0.9, np.nan, 0.2], threshold=0.5),
     "SubspaceProbeDisplay": SubspaceProbeDisplay(["row", "null"], [0.6, 1.0]),
     "SweepDisplay": SweepDisplay([1, 2], [0.5, 0.6]),
+    "DoseCurveDisplay": DoseCurveDisplay([0.1, 1], [0.0, 0.5], low=[-0.1, 0.2], high=[0.1, 0.8]),
+    "PlateMapDisplay": PlateMapDisplay([1, 2], [1, 1], [0.5, 2.0]),
+    "PowerCurveDisplay": PowerCurveDisplay(["a", "a"], [1, 2], [0.2, 0.9], limit=[1.8, 1.8]),
+    "TechnicalAuditDisplay": TechnicalAuditDisplay([0.5, 0.0], [0.1, 0.0], [0.0, 0.3]),
+    "VolcanoDisplay": VolcanoDisplay([0.5, 0.0], [1e-6, 0.8], [1e-5, 0.9], ["3", "4"]),
 }
 
 
