@@ -121,7 +121,7 @@ def detection_limit(
     *,
     units=None,
     fit_rows=None,
-    strengths=(0.25, 0.5, 1.0, 2.0, 4.0),
+    strengths=(1.0, 2.0, 4.0, 8.0, 16.0),
     prevalences=(1.0,),
     directions=None,
     n_repeats: int = 20,
@@ -138,14 +138,16 @@ def detection_limit(
 ) -> DetectionLimit:
     r"""Plant effects of graded strength in held-out controls and count those that are found.
 
-    In each repetition :func:`pseudo_compounds` relabels control units, and a direction v of the
-    space of X is drawn. To a share of the rows x of the first pseudo-compound an effect is added,
+    In each repetition :func:`pseudo_compounds` relabels control units, and a direction u is drawn
+    from the unit sphere of the standardised features. To a share of the rows x of the first
+    pseudo-compound an effect is added,
 
-    .. math:: x \mapsto x + s\,\sigma_v\,v, \qquad \|v\| = 1,
+    .. math:: x \mapsto x + s\,\sigma_u\,D u ,
 
-    with the strength s and the standard deviation :math:`\sigma_v` of the control rows along v
-    within plates. Rows are encoded and screened by :func:`concept_effects`. The effect is found if
-    the compound has a hit. Draws and seeds are the same for all pipelines and strengths.
+    with the strength s, the standard deviations D of the features among control rows
+    within plates, and that of the standardised rows along u, :math:`\sigma_u`. Rows are encoded and
+    screened by :func:`concept_effects`. The effect is found if the compound has a hit. Draws and
+    seeds are the same for all pipelines and strengths.
 
     Parameters
     ----------
@@ -162,14 +164,14 @@ def detection_limit(
     fit_rows : array-like of bool, shape (n_rows,), or None, default=None
         True for the rows that the pipelines were fitted on. Their controls are left out. With
         None all controls are used, and the limit is optimistic if the pipelines know them.
-    strengths : sequence of float, default=(0.25, 0.5, 1.0, 2.0, 4.0)
+    strengths : sequence of float, default=(1.0, 2.0, 4.0, 8.0, 16.0)
         Strengths s >= 0; 0 shows how often nothing is found.
     prevalences : sequence of float in (0, 1], default=(1.0,)
         Shares of the compound's rows that are changed, drawn at random, at least one row. With
         one row per unit these are shares of its units.
     directions : array-like, shape (n_directions, n_features), or None, default=None
-        Directions, of any length, taken in turn. None draws them from the sphere of the features
-        divided by their standard deviations among the controls.
+        Directions D u in the space of X, of any length, taken in turn: differences of the means of
+        reference compounds and controls, say. None draws them at random.
     n_repeats : int, default=20
         Number of relabellings, at least 2. The interval of a power of 0.8 is about 0.35 wide
         with 20 and 0.16 with 100.
@@ -206,10 +208,11 @@ def detection_limit(
             Share of `n_false` among all hits; 0 without hits.
         limit, limit_low, limit_high : ndarray, shape (n_pipelines, n_prevalences)
             Limit of detection with its interval: the smallest strength at which the power reaches
-            `power`, linear between the strengths tested; the smallest of them where the power
-            is there at once, ``inf`` where it is never reached.
+            `power`, interpolated between the strengths tested (between their logarithms, unless
+            one is 0); the smallest of them where the power is there at once, ``inf`` where it is
+            never reached.
         sigma : ndarray, shape (n_repeats,)
-            The standard deviation along the direction of each repetition.
+            The :math:`\sigma_u` of each repetition.
         power, fdr_level, confidence_level, n_repeats
             As given.
         n_control_units, n_plates : int
@@ -242,7 +245,8 @@ def detection_limit(
     no more than `fdr_level`.
 
     A hit of the changed compound counts whichever concept it is: a random direction belongs to
-    none.
+    none. In d features it moves each by about :math:`s / \sqrt{d}` standard deviations, which is
+    why strengths far above 1 may be missed.
 
     Examples
     --------
@@ -258,7 +262,7 @@ def detection_limit(
     """
     X = read_rows(X)
     check_same_length(X=X, plate=plate)
-    names = _check_pipelines(pipelines)
+    _check_pipelines(pipelines)
     strengths, prevalences = _check_grid(strengths, prevalences)
     resampling = Resampling.checked(n_resamples, confidence_level, None)
     check_integer("n_repeats", n_repeats, 2)
@@ -273,27 +277,13 @@ def detection_limit(
         n_plates_per_compound=n_plates_per_compound,
     )
     planting = _Planting.of(X, controls, _check_directions(directions, X.shape[1]))
-    trial = _Trial(
-        {name: pipelines[name] for name in names}, planting, strengths, prevalences,
-        Screen(plate, units, controls, fdr_level, screen),
-    )  # fmt: skip
+    screener = Screen(plate, units, controls, fdr_level, screen)
+    trial = _Trial(pipelines, planting, strengths, prevalences, screener)
     rng = check_random_state(random_state)
-    shape = (len(names), prevalences.shape[0], strengths.shape[0], n_repeats)
-    hits, false = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    sigma = np.zeros(n_repeats)
-    for repeat in range(n_repeats):
-        direction, sigma[repeat] = planting.direction(repeat, rng)
-        hits[..., repeat], false[..., repeat] = trial.run(
-            controls.draw(rng), direction * sigma[repeat], rng
-        )
-        if verbose:
-            print(
-                f"[detection_limit] relabelling {repeat + 1} of {n_repeats}: found "
-                f"{np.count_nonzero(hits[..., repeat])} of {hits[..., repeat].size} planted effects"
-            )
+    hits, false, sigma = trial.repeat(controls, n_repeats, rng, verbose)
     limit, low, high = _limits(hits > 0, strengths, power, resampling, rng)
     return DetectionLimit(
-        pipelines=np.array(names),
+        pipelines=np.array([str(name) for name in pipelines]),
         prevalences=prevalences,
         strengths=strengths,
         detected=hits > 0,
@@ -313,8 +303,8 @@ def detection_limit(
     )
 
 
-def _check_pipelines(pipelines) -> list[str]:
-    """Names of the pipelines, checked."""
+def _check_pipelines(pipelines) -> None:
+    """Raise TypeError unless `pipelines` is a dict of transformers."""
     if not isinstance(pipelines, dict) or not pipelines:
         raise TypeError(
             "pipelines must be a dict of a name to a fitted transformer or None, for example "
@@ -322,7 +312,6 @@ def _check_pipelines(pipelines) -> list[str]:
         )
     for name, pipeline in pipelines.items():
         check_transformer(f"pipelines[{name!r}]", pipeline)
-    return list(pipelines)
 
 
 def _check_grid(strengths, prevalences) -> tuple[np.ndarray, np.ndarray]:
@@ -363,7 +352,7 @@ def _held_out(control, fit_rows, n_rows: int) -> np.ndarray:
 
 
 def _check_directions(directions, n_features: int) -> np.ndarray | None:
-    """Return directions as unit vectors, or None; raise ValueError naming what is wrong."""
+    """Return directions as an array, or None; raise ValueError naming what is wrong."""
     if directions is None:
         return None
     directions = np.asarray(directions, dtype=np.float64)
@@ -372,13 +361,10 @@ def _check_directions(directions, n_features: int) -> np.ndarray | None:
             f"directions must have the shape (n_directions, {n_features}), that of the rows of X, "
             f"got shape {directions.shape}"
         )
-    lengths = np.linalg.norm(directions, axis=1)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ValueError(
-            "directions must be finite and not zero, but row "
-            f"{np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))[0]} is not; leave it out"
-        )
-    return directions / lengths[:, None]
+    for i, direction in enumerate(directions):
+        if not np.isfinite(direction).all() or not direction.any():
+            raise ValueError(f"directions must be finite and not zero, but row {i} is not")
+    return directions
 
 
 @dataclass(frozen=True)
@@ -389,44 +375,25 @@ class _Planting:
     ----------
     X : ndarray or DataFrame, shape (n_rows, n_features)
         The control rows.
-    centred : ndarray of float64, shape (n_rows, n_features)
-        The same without the mean of their plate.
+    standard : ndarray of float64, shape (n_rows, n_features)
+        The same without the mean of their plate, divided by `deviation`.
+    deviation : ndarray, shape (n_features,)
+        Standard deviation of each feature within plates; 0 for constant ones.
     n_free : int
         Rows less plates: what sums of squares are divided by.
     directions : ndarray, shape (n_directions, n_features), or None
-        Unit vectors to take in turn.
+        Directions to take in turn.
     """
 
     X: Any
-    centred: np.ndarray
+    standard: np.ndarray
+    deviation: np.ndarray
     n_free: int
     directions: np.ndarray | None
 
     @classmethod
     def of(cls, X, controls, directions) -> _Planting:
-        """Take the control rows of X.
-
-        Parameters
-        ----------
-        X : ndarray or DataFrame, shape (n_all_rows, n_features)
-            All rows.
-        controls : ControlUnits
-            Which rows are taken.
-        directions : ndarray or None
-            From :func:`_check_directions`.
-
-        Returns
-        -------
-        _Planting
-            The rows.
-
-        Raises
-        ------
-        ValueError
-            If the control rows are not finite, or do not spread along a direction.
-        TypeError
-            If X is sparse.
-        """
+        """Take the control rows of X; raise where nothing can be planted in them."""
         if sparse.issparse(X):
             raise TypeError(
                 "X must be dense, since effects are added to all features, got a sparse matrix: "
@@ -438,41 +405,41 @@ class _Planting:
             raise ValueError("X holds NaN or infinite values in control rows; impute or drop them")
         plate = controls.plate[controls.unit]
         sizes = np.bincount(plate)
-        to_plate = sparse.csr_array((np.ones(plate.shape[0]), (plate, np.arange(plate.shape[0]))))
+        to_plate = sparse.csr_array((np.ones(plate.size), (plate, np.arange(plate.size))))
         centred = values - ((to_plate @ values) / sizes[:, None])[plate]
-        planting = cls(X, centred, plate.shape[0] - sizes.shape[0], directions)
-        planting._check_spread(values)
+        n_free = plate.size - sizes.size
+        deviation = np.sqrt((centred**2).sum(axis=0) / n_free)
+        # what rounding leaves of a constant feature is no spread
+        deviation[deviation <= 1e-12 * np.abs(values).max(axis=0)] = 0.0
+        centred /= np.where(deviation > 0, deviation, np.inf)
+        planting = cls(X, centred, deviation, n_free, directions)
+        planting._check_spread()
         return planting
 
-    def _check_spread(self, values) -> None:
-        """Raise unless an effect along each direction would change the rows."""
-        size = np.abs(values).max()
-        for i, direction in enumerate(() if self.directions is None else self.directions):
-            if self._sigma(direction) <= 1e-12 * size:
-                raise ValueError(
-                    f"directions must be some along which the controls vary, but along row {i} "
-                    "they do not; leave it out"
-                )
-        if self.directions is None and not (self.deviation() > 0).any():
+    def _check_spread(self) -> None:
+        """Raise unless an effect along each direction can be measured by the controls."""
+        varies = self.deviation > 0
+        if not varies.any():
             raise ValueError("X must vary among the controls of a plate, but all is constant")
+        for i, direction in enumerate(() if self.directions is None else self.directions):
+            if not direction[varies].any():
+                raise ValueError(
+                    f"directions must have weight on features that vary among the controls, but "
+                    f"row {i} has none; leave it out"
+                )
 
-    def _sigma(self, direction) -> float:
-        """Standard deviation of the rows along a direction, within plates."""
-        return float(np.sqrt(((self.centred @ direction) ** 2).sum() / self.n_free))
-
-    def deviation(self) -> np.ndarray:
-        """Standard deviation of each feature within plates, shape (n_features,)."""
-        return np.sqrt((self.centred**2).sum(axis=0) / self.n_free)
-
-    def direction(self, repeat: int, rng) -> tuple[np.ndarray, float]:
-        """Unit vector of a repetition, and the standard deviation of the rows along it."""
+    def effect(self, repeat: int, rng) -> tuple[np.ndarray, float]:
+        """Effect of strength 1 in a repetition, shape (n_features,), and its sigma."""
+        varies = self.deviation > 0
         if self.directions is None:
-            # a point of the sphere of the standardised features, in units of X
-            vector = rng.standard_normal(self.centred.shape[1]) * self.deviation()
-            vector /= np.linalg.norm(vector)
+            direction = rng.standard_normal(varies.shape[0]) * self.deviation
         else:
-            vector = self.directions[repeat % self.directions.shape[0]]
-        return vector, self._sigma(vector)
+            direction = self.directions[repeat % self.directions.shape[0]]
+        standard = np.divide(direction, self.deviation, out=np.zeros(varies.shape), where=varies)
+        length = np.linalg.norm(standard)
+        along = self.standard @ (standard / length)
+        sigma = float(np.sqrt(along @ along / self.n_free))
+        return direction * (sigma / length), sigma
 
     def rows(self, places=None, strengths=None, effect=None):
         """Rows as the pipelines take them: unchanged, or with the effect at every strength.
@@ -511,6 +478,22 @@ class _Trial:
         self.unchanged = {
             name: encode(pipeline, planting.rows()) for name, pipeline in pipelines.items()
         }
+
+    def repeat(self, controls, n_repeats, rng, verbose):
+        """Hits as :meth:`run` has them, repetitions last, and the sigma of each repetition."""
+        shape = (len(self.pipelines), self.prevalences.size, self.strengths.size, n_repeats)
+        hits, false = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        sigma = np.zeros(n_repeats)
+        for repeat in range(n_repeats):
+            effect, sigma[repeat] = self.planting.effect(repeat, rng)
+            hits[..., repeat], false[..., repeat] = self.run(controls.draw(rng), effect, rng)
+            if verbose:
+                n_found = np.count_nonzero(hits[..., repeat])
+                print(
+                    f"[detection_limit] relabelling {repeat + 1} of {n_repeats}: found {n_found} "
+                    f"of {np.prod(shape[:3])} planted effects"
+                )
+        return hits, false, sigma
 
     def run(self, drawn, effect, rng) -> tuple[np.ndarray, np.ndarray]:
         """Hits of the planted compound and of the others, (pipelines, prevalences, strengths)."""
@@ -571,4 +554,8 @@ def _limit(curve, strengths, power) -> float:
     if i == 0:
         return float(strengths[0])
     step = min((power - smooth[i - 1]) / (smooth[i] - smooth[i - 1]), 1.0)
-    return float(strengths[i - 1] + step * (strengths[i] - strengths[i - 1]))
+    low, high = strengths[i - 1], strengths[i]
+    # as the curve is drawn: on a logarithmic axis unless a strength is 0
+    if strengths[0] > 0:
+        return float(low * (high / low) ** step)
+    return float(low + step * (high - low))

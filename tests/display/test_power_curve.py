@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skdict.display._power_curve import PowerCurveDisplay
-from skdict.effects._detection_limit import DetectionLimit
+from skdict.display import PowerCurveDisplay
+from skdict.effects import DetectionLimit
 
 
 def measured(strengths=(1.0, 2.0, 4.0), prevalences=(1.0, 0.5)):

@@ -28,6 +28,7 @@ from skdict.display import (
     InterpretableShareDisplay,
     LearningRateDisplay,
     PlateMapDisplay,
+    PowerCurveDisplay,
     ProbeAccuracyDisplay,
     ProbeSparsityDisplay,
     SegmentAlignmentDisplay,
