@@ -8,6 +8,7 @@
 from skdict.effects._audit import TechnicalAudit, technical_audit
 from skdict.effects._detection_limit import DetectionLimit, detection_limit
 from skdict.effects._dose_response import dose_response
+from skdict.effects._neighbours import neighbour_effects
 from skdict.effects._pseudo_compounds import FalsePositives, false_positive_rate, pseudo_compounds
 from skdict.effects._result import ConceptEffects
 from skdict.effects._screen import concept_effects
@@ -22,6 +23,7 @@ __all__ = [
     "detection_limit",
     "dose_response",
     "false_positive_rate",
+    "neighbour_effects",
     "pseudo_compounds",
     "technical_audit",
     "well_position",
