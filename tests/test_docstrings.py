@@ -15,6 +15,7 @@ MODULES = [
     "skdict.concept_gallery",
     "skdict.datasets",
     "skdict.display",
+    "skdict.effects",
     "skdict.explorer",
     "skdict.extraction",
     "skdict.genes",

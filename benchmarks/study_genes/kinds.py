@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 # The files here that numbers depend on; what judges and shows results is none of them.
 BEHIND = ("arms.py", "attribution.py", "cells.py", "cuts.py", "embeddings.py", "markers.py",
           "planted.py", "preservation.py", "second.py", "settings.py")  # fmt: skip
-UNRELATED = ("imaging", "extraction", "interop", "parallel")
+UNRELATED = ("imaging", "extraction", "interop", "parallel", "effects")
 KINDS = {
     "genes": "attribution:all_arms",
     "probe": "preservation:cell_type",

@@ -8,7 +8,7 @@ from sklearn.utils import Bunch
 
 from skdict._tables import table_of
 from skdict._validation import check_real
-from skdict.effects._table_test import STATISTICS
+from skdict.effects._table_test import STATISTICS, WITHIN_REACH
 
 
 class ConceptEffects(Bunch):
@@ -216,7 +216,8 @@ class ConceptEffects(Bunch):
             f"  units per perturbation      {_range(self.n_units)} on {_range(self.n_plates)} "
             f"plates, against {_range(self.n_control_units)} controls",
             f"  smallest p by permutation   {smallest}",
-            f"  tests                       {n_tested} of rate and strength",
+            f"  tests                       {n_tested} of rate and strength; out of reach of "
+            f"p = {WITHIN_REACH:g}: {self.rate.n_out_of_reach + self.strength.n_out_of_reach}",
             f"  concepts never active       {self.never_active.size}",
             f"  left out                    {len(self.excluded['plate'])} perturbations on a plate",
             f"  hits, q <= 0.05             {found['concept'].size} of "

@@ -9,7 +9,7 @@ from skdict._validation import check_choice, check_integer
 from skdict.effects._design import Design, Exclusions
 from skdict.effects._dose import dose_blocks, read_dose
 from skdict.effects._result import ConceptEffects
-from skdict.effects._table_test import STATISTICS, TableTest
+from skdict.effects._table_test import TableTest
 from skdict.effects._unit_codes import unit_codes
 from skdict.metrics._activity import check_active, check_codes
 from skdict.metrics._progress import steps
@@ -99,7 +99,9 @@ def concept_effects(
             strength: given how many units of each arm are active; 0 where nothing varies);
             ``p_value``, by the perturbation's own permutations; ``tail_p_value``, see Notes;
             ``q_value``, its Benjamini-Hochberg adjustment over all tested pairs and both
-            statistics together; ``tested``. Pairs not tested have p and q of 1.
+            statistics together; ``tested``: pairs that vary, are active in enough units and have
+            permutations enough for a p-value of 0.05; the others have a q of 1, and
+            ``n_out_of_reach`` counts those that lack permutations alone.
         n_units, n_control_units, n_plates : ndarray of int, shape (n_perturbations,)
             Units of the perturbation, controls on their plates, and the plates.
         n_distinct_permutations : ndarray, shape (n_perturbations,)
@@ -253,8 +255,6 @@ class _Screen:
         for row in steps(len(rows), "perturbation", self.verbose, task=task):
             test.fill(row, rows[row][1], rng)
         tables = test.finish()
-        for k, name in enumerate(STATISTICS):
-            tables[name].tested = test.group[k] >= 0
         return {
             "perturbations": self.design.perturbations[[k for k, _ in rows]],
             **tables,

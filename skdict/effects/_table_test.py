@@ -13,6 +13,10 @@ from skdict.kernels import get_permutation_kernels
 
 STATISTICS = ("rate", "strength")
 
+# A pair whose permutations cannot give such a p-value is none of the table that is adjusted: how
+# many there are does not depend on its effect, and the hopeless would only burden the others.
+WITHIN_REACH = 0.05
+
 
 class TableTest:
     """Permutation tests of rate and strength for the rows of a table, filled row by row.
@@ -36,6 +40,7 @@ class TableTest:
     ):
         self.values, self.alternative = values, alternative
         self.n_permutations, self.min_active_units = n_permutations, min_active_units
+        self.sides = 2 if alternative == "two-sided" else 1
         self.kernels = get_permutation_kernels()
         self.tails = PooledTails()
         shape = (n_rows, n_concepts)
@@ -145,7 +150,8 @@ class TableTest:
 
     def _fewest(self, n_distinct):
         """Smallest p-value where there are so many permutations."""
-        return np.minimum(1.0, (2 if self.alternative == "two-sided" else 1) / n_distinct)
+        with np.errstate(divide="ignore"):
+            return np.minimum(1.0, self.sides / n_distinct)
 
     def smallest(self, row) -> float:
         """Smallest p-value of a rate that the permutations of a row can give."""
@@ -156,26 +162,36 @@ class TableTest:
 
     def finish(self) -> Bunch:
         """Tables with the tails of all rows together, and the q-values of the whole table."""
-        sides = 2 if self.alternative == "two-sided" else 1
+        n_distinct = [self.n_distinct[:, None], self.n_distinct_strengths]
         for k, name in enumerate(STATISTICS):
             table = self.tables[name]
-            row, concept = np.nonzero(table.tail_p_value < 0)
-            z = table.z[row, concept]
-            above = z > 0 if sides == 2 else np.full(z.shape, self.alternative == "greater")
-            own = table.p_value[row, concept]
-            pooled = sides * self.tails.p_value(z, self.group[k, row, concept], above)
-            beyond = (np.abs(z) >= self.tails.floor) & ((z > 0) == above)
-            fewest = np.minimum(1.0, sides / self.n_distinct[row])
-            table.tail_p_value[row, concept] = np.where(beyond, np.clip(pooled, fewest, 1.0), own)
+            fewest = np.broadcast_to(self._fewest(n_distinct[k]), table.z.shape)
+            self._add_tails(table, self.group[k], fewest)
+            known = self.group[k] >= 0
+            table.tested = known & (fewest <= WITHIN_REACH)
+            table.n_out_of_reach = int(np.count_nonzero(known & ~table.tested))
         self._adjust()
         return self.tables
 
+    def _add_tails(self, table, group, fewest) -> None:
+        """P-values of the pairs that few draws of their own reach, by the draws of all."""
+        row, concept = np.nonzero(table.tail_p_value < 0)
+        z, own = table.z[row, concept], table.p_value[row, concept]
+        above = z > 0
+        if self.alternative != "two-sided":
+            above = np.full(z.shape, self.alternative == "greater")
+        pooled = self.sides * self.tails.p_value(z, group[row, concept], above)
+        beyond = (np.abs(z) >= self.tails.floor) & ((z > 0) == above)
+        table.tail_p_value[row, concept] = np.where(
+            beyond, np.clip(pooled, fewest[row, concept], 1.0), own
+        )
+
     def _adjust(self) -> None:
         """Benjamini-Hochberg over all tested pairs, rate and strength together."""
-        tested = [self.group[k] >= 0 for k in range(2)]
-        p_values = [self.tables[name].tail_p_value[tested[k]] for k, name in enumerate(STATISTICS)]
+        tables = [self.tables[name] for name in STATISTICS]
+        p_values = [table.tail_p_value[table.tested] for table in tables]
         everything = np.concatenate(p_values)
         if everything.size:
             q_values = np.split(false_discovery_control(everything), [p_values[0].size])
-            for k, name in enumerate(STATISTICS):
-                self.tables[name].q_value[tested[k]] = q_values[k]
+            for table, adjusted in zip(tables, q_values, strict=True):
+                table.q_value[table.tested] = adjusted
