@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skdict.display._saving import SavedDisplay, vector
-from skdict.display._style import COLORS, CURVE, GREY, legend, new_axes
+from skdict.display._style import COLORS, CURVE, GREY, legend, new_axes, wrapped
 
 
 class VolcanoDisplay(SavedDisplay):
@@ -134,7 +134,7 @@ class VolcanoDisplay(SavedDisplay):
         ax : matplotlib Axes, default=None
             Axes to draw on; ``None`` makes a figure.
         n_named : int, default=6
-            How many hits are named, those with the smallest p-values.
+            How many hits are named, those with the smallest p-values and the largest effects.
 
         Returns
         -------
@@ -156,25 +156,39 @@ class VolcanoDisplay(SavedDisplay):
             )  # fmt: skip
             self.points_ = points if k == 0 else self.points_
         ax.axvline(0, color="0.75", linewidth=0.8, zorder=0)
-        self._name_hits(ax, table, height, n_named)
         of = "activation rate" if self.statistic == "rate" else "strength where active"
         ax.set(xlabel=f"Effect on the {of}", ylabel="$-\\log_{10}$ p")
         if self.name is not None:
             ax.set_title(str(self.name), fontsize="medium")
         ax.margins(x=0.12, y=0.1)
         ax.set_ylim(bottom=0)
+        self._name_hits(ax, table, height, n_named)
         legend(ax)
         self._drawn_on(ax, self.points_)
         return self
 
     def _name_hits(self, ax, table, height, n_named) -> None:
-        """Write the names of the most significant hits beside their points."""
+        """Write the names of the foremost hits beside their points, together where these meet."""
         hits = np.flatnonzero(table["hit"])
-        for k in hits[np.argsort(-height[hits], kind="stable")][:n_named]:
-            right = table["effect"][k] < 0
+        order = np.lexsort((-np.abs(table["effect"][hits]), -height[hits]))
+        places: list[tuple[float, float, list[str]]] = []
+        span = np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())
+        for k in hits[order][:n_named]:
+            x, y = table["effect"][k], height[k]
+            near = [
+                names for other_x, other_y, names in places
+                if abs(x - other_x) < 0.12 * span[0] and abs(y - other_y) < 0.04 * span[1]
+            ]  # fmt: skip
+            if near:
+                near[0].append(table["pair"][k])
+            else:
+                places.append((x, y, [table["pair"][k]]))
+        for x, y, names in places:
+            right = x < 0
             ax.annotate(
-                table["pair"][k], (table["effect"][k], height[k]), textcoords="offset points",
-                xytext=(5 if right else -5, 2), ha="left" if right else "right", fontsize="x-small",
+                wrapped(", ".join(names), 24), (x, y), textcoords="offset points",
+                xytext=(3 if right else -3, 5), ha="left" if right else "right", va="bottom",
+                fontsize="x-small",
             )  # fmt: skip
 
     def _columns(self) -> dict:
