@@ -14,7 +14,7 @@ def screen():
     plate = np.repeat([1, 2], 24)
     dose = np.where(names == "DMSO", np.nan, np.tile([1.0, 10.0, 100.0], 16))
     codes = rng.normal(size=(48, 12))
-    codes[names == "A", 3] += np.log10(dose[names == "A"]) * 2
+    codes[names == "A", 3] += 2 + 2 * np.log10(dose[names == "A"])
     codes[:, 5] = 0
     return (codes, names, names == "DMSO", plate), dose
 
