@@ -91,8 +91,8 @@ plt.show()
 # ------------------------
 # :func:`~skdict.effects.technical_audit` divides the variance of each concept into what only
 # compounds can explain, what only plate, position and cell count can explain, and what the layout
-# gives to both. The table ``design`` is about the layout alone: how much of the compounds'
-# degrees of freedom each factor takes away.
+# gives to both. The lines of the factors are about the layout alone: how much of the compounds'
+# degrees of freedom each of them takes away, and how much it overlaps with them.
 
 from skdict.effects import technical_audit, well_position
 
@@ -109,7 +109,7 @@ print(audit)
 
 # %%
 # The bars show the concepts of which most is explained. A compound that kills cells changes their
-# number, so that the cell count takes some of the biology along: that is the hatched part, and the
+# number, so that the cell count takes some of the biology along, into the grey part. This is one
 # reason why a concept may be called "not separable" though its compound does something.
 
 from skdict.display import TechnicalAuditDisplay
@@ -118,8 +118,8 @@ TechnicalAuditDisplay.from_audit(audit)
 plt.show()
 
 # %%
-# Two concepts on the plate, as means over plates. Left, of those called technical, the one that
-# row and column explain best; right, the concept of the largest biological part. Four wells of
+# Two concepts on the plate, as means over plates. Above, of those called technical, the one that
+# row and column explain best; below, the concept of the largest biological part. Four wells of
 # the same colour, far apart, are a compound; a row, a column or a corner is the plate.
 
 from skdict.display import PlateMapDisplay
@@ -129,7 +129,7 @@ technical = np.flatnonzero(audit.verdict == "technical")
 technical = technical[np.argmax((share["row"] + share["column"])[technical])]
 biological = np.argmax(np.where(audit.verdict == "biological", audit.unique_biology, -1.0))
 
-figure, axes = plt.subplots(1, 2, figsize=(13, 4.4), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(8, 9.6), layout="constrained")
 for ax, concept in zip(axes, [technical, biological], strict=True):
     PlateMapDisplay.from_codes(
         codes,
@@ -160,71 +160,47 @@ from skdict.effects import neighbour_effects
 around = neighbour_effects(
     codes, wells.compound, wells.control, wells.plate, wells.well, **settings
 )
-hits = found.hits(as_frame=True)
-
-
-def of_hits(screen, entry):
-    """Entry of another screen for each hit."""
-    rows = np.searchsorted(screen.perturbations, hits["perturbation"])
-    picked = zip(hits["statistic"], rows, hits["concept"], strict=True)
-    return np.array([screen[statistic][entry][row, k] for statistic, row, k in picked])
-
-
-hits["neighbours"] = of_hits(around, "effect")
-same_sign = np.sign(of_hits(around, "z")) == np.sign(hits["z"])
-shared = same_sign & (of_hits(around, "tail_p_value") <= 0.05)
-print(f"{shared.sum()} of {len(hits)} hits are shared by the neighbours")
-print(f"Median effect there: {hits['effect'][shared].abs().median():.2f} in the wells of the")
-print(f"compound, {hits['neighbours'][shared].abs().median():.2f} in those beside them")
-
-# %%
-# There are many more neighbours than wells of a compound, so that they show small differences,
-# and a treated well may differ from DMSO wherever it lies. For comparison: the mean effect of *all*
-# compounds on these concepts. Where the neighbours show no more than that, it is not the place that
-# they share. We strike these hits nevertheless: the rule was set before looking.
-
-everywhere = np.array(
-    [np.nanmean(found[s].effect[:, k]) for s, k in zip(hits["statistic"], hits["concept"])]
-)
-print(f"mean over all compounds, median over these hits: {np.median(np.abs(everywhere[shared])):.2f}")
 
 # %%
 # The findings
 # ------------
-# Each hit gets one line of what became of it. The order is that of the questions: does it hold on
-# the other plates, is the concept one that the audit gives to technical factors or to either, do
-# the neighbours show it.
+# :func:`~skdict.effects.findings` gives each hit one line of what became of it. The order is that
+# of the questions: does it hold on the other plates; do the neighbours show at least half of it;
+# is the concept one that the audit gives to technical factors or cannot separate from them.
 
-verdict = audit.verdict[hits["concept"]]
-hits["outcome"] = np.select(
-    [
-        ~hits["replicated"],
-        np.isin(verdict, ["technical", "not separable"]),
-        shared,
-    ],
-    ["not replicated", f"concept not biological", "neighbours share it"],
-    default="remains",
-)
+from skdict.effects import findings
+
+hits = findings(found, audit=audit, neighbours=around, as_frame=True)
+print(f"median effect in the neighbours: {hits['neighbour_share'].median():.0%} of the hit's own")
 outcomes = hits.groupby("outcome")["perturbation"].agg(hits="size", compounds="nunique")
 print(outcomes.sort_values("hits", ascending=False).to_string())
 
 # %%
-# Those with the largest effects of each kind; effects are differences of rates.
+# Those of each kind with the smallest q-values: the effect in the screen, on the plates that were
+# laid aside, and in the wells beside them.
 
-columns = ["perturbation", "concept", "effect", "q_value", "replication_effect", "neighbours"]
-largest = hits.loc[hits["effect"].abs().sort_values(ascending=False).index]
+columns = {
+    "perturbation": "compound",
+    "concept": "concept",
+    "statistic": "statistic",
+    "effect": "effect",
+    "replication_effect": "laid aside",
+    "neighbour_effect": "neighbours",
+}
+shown = hits.rename(columns=columns)
 for outcome in outcomes.index:
     print(outcome)
-    print(largest.loc[largest["outcome"] == outcome, columns].head(5).to_string(index=False))
+    some = shown.loc[shown["outcome"] == outcome, [*columns.values()]].head(4)
+    print(some.round(2).to_string(index=False))
 
 # %%
 # A question that position cannot answer
 # --------------------------------------
-# Most mechanisms here have two compounds, in different wells. Position knows nothing of this pair.
-# How often does the other compound of the mechanism show a remaining finding, in the same direction
-# and with p of at most 0.05, and how often do compounds of other mechanisms?
+# Most mechanisms here have two compounds, in different wells; position does not know which two
+# belong together. How often does the other compound of the mechanism show what stands, in the same
+# direction and with p of at most 0.05, and how often do compounds of other mechanisms?
 
-remaining = hits[hits["outcome"] == "remains"]
+remaining = hits[hits["outcome"] == "stands"]
 mechanisms = np.array([mechanism[name] for name in found.perturbations])
 sibling, other = [], []
 for name, concept, statistic, z in remaining[["perturbation", "concept", "statistic", "z"]].values:
@@ -240,9 +216,9 @@ print(f"compounds of other mechanisms    {np.mean(other):.0%} of {len(other)} pa
 # %%
 # What is found where there is nothing
 # ------------------------------------
-# DMSO wells are relabelled as compounds, and go through the same steps. Whatever is found is false.
-# With ``refit`` the pipeline is fitted anew each time, the relabelled wells being no controls to
-# the whitener, as those of real compounds are none: otherwise it would have made them ordinary.
+# DMSO wells are relabelled as compounds and go through the same steps. Whatever is found is false.
+# With ``refit`` the pipeline is fitted anew each time, and to the whitener the relabelled wells are
+# no controls, as those of a real compound are none. It would have made them ordinary otherwise.
 
 from skdict.effects import false_positive_rate
 
@@ -259,15 +235,16 @@ rates = false_positive_rate(
 print(rates)
 
 # %%
-# Shares at or below the level are what is hoped for. They lie far below where the rate of a few
-# wells has few values, and six repetitions say little about rare events; look at the intervals.
+# Shares at or below their level are what is hoped for. They lie below it where the rate of a few
+# wells takes few values. Six repetitions say little about rare events: look at the intervals.
 #
 # What would be missed
 # --------------------
 # :func:`~skdict.effects.detection_limit` adds effects to DMSO wells of the plates that were laid
 # aside, which no step of the pipeline has seen. They have a strength in standard deviations of the
-# controls and a direction: at random, or that of a real compound. The same rows without the
-# dictionary, whitened and of unit length, show what the concepts cost.
+# controls, and a direction: at random, or that of a real compound. The same rows without the
+# dictionary, whitened and of unit length, show what the concepts cost. Few repetitions keep this
+# page short; the whiskers show it.
 
 from skdict.effects import detection_limit
 
@@ -284,7 +261,7 @@ limits = {
         {"concepts": pipeline, "no dictionary": pipeline[:-1]},
         units=unit,
         fit_rows=first,
-        strengths=(1, 2, 4, 8, 16, 32),
+        strengths=(2, 4, 8, 16, 32),
         directions=of,
         random_state=0,
     )
@@ -293,23 +270,25 @@ limits = {
 
 from skdict.display import PowerCurveDisplay
 
-figure, axes = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(8, 6.4), sharex=True, layout="constrained")
 for ax, (title, limit) in zip(axes, limits.items(), strict=True):
     PowerCurveDisplay.from_limit(limit, name=title, ax=ax)
     ax.set_title(title, fontsize="medium")
-    print(limit)
+    ax.label_outer()
+    print(f"{title}: {limit}")
 plt.show()
 
 # %%
-# Concepts are not the most sensitive representation: ten atoms of a row leave out what the other
-# rows did not teach them, most of all in directions that no compound takes. What they give in
-# return is the name of what changed. Where nothing is found, "no effect" is the wrong word: it is
-# an effect below this limit. The limit is that of two plates, and of three it would be lower.
+# Concepts need not be the most sensitive representation: ten atoms of a row leave out what no row
+# taught them, and that is most of a random direction. What they give in return is a part of the
+# difference that can be looked at. Where nothing is found, "no effect" is the wrong word: it is an
+# effect below such a limit. This is the limit of two plates; that of three should be lower.
 #
 # Why two means differ
 # --------------------
 # :func:`~skdict.metrics.explain_difference` writes the difference of two mean embeddings as a sum
-# over concepts and a rest. First the compound of the volcano against DMSO, then against another
+# over concepts and a rest. Both means are brought to unit length, so that the shares divide the
+# cosine distance between them. First the compound of the volcano against DMSO, then against another
 # compound of its mechanism, if there is one.
 
 from skdict.metrics import explain_difference
@@ -326,17 +305,21 @@ for partner in ["DMSO", *partners[:1]]:
         compound,
         partner,
         units=unit,
+        intercept=dictionary.intercept_,
+        normalize=True,
         n_concepts=5,
     )
-    print(f"{compound} - {partner}, cosine of the means {parts.cosine:.2f}")
+    print(f"{compound} - {partner}, cosine distance of the means {1 - parts.cosine:.2f}")
     for concept, share_of, verdict_of in zip(
         parts.component, parts.share, audit.verdict[parts.component], strict=True
     ):
         print(f"  concept {concept:<14} {share_of:6.1%}  {verdict_of}")
     rest = parts.explained_share - parts.share.sum()
     print(f"  all other concepts     {rest:6.1%}")
+    print(f"  intercept              {parts.intercept_share:6.1%}")
     print(f"  not in the dictionary  {parts.residual_share:6.1%}")
-    print(f"  sum                    {parts.share.sum() + rest + parts.residual_share:6.1%}")
+    total = parts.explained_share + parts.intercept_share + parts.residual_share
+    print(f"  sum                    {total:6.1%}")
 
 # %%
 # Keep it
@@ -354,7 +337,7 @@ with tempfile.TemporaryDirectory() as folder:
 # %%
 # What can be said, and what cannot
 # ---------------------------------
-# A remaining finding says: these wells differ from the DMSO wells of their plates in this concept,
+# A finding that stands says: in this concept these wells differ from the DMSO of their plates,
 # more than wells of DMSO differ from each other, on other plates too, and the wells beside them
 # do not. It does not say that the compound did it. **Every compound sits in the same four wells on
 # all plates**; what is peculiar to a single well, and its row, column and neighbours do not share,
@@ -366,11 +349,13 @@ aliased = dict(zip(with_well.design["factor"], with_well.design["aliased_share"]
 print(f"of the compounds' degrees of freedom the well takes {aliased['well']:.0%}")
 
 # %%
-# Against that speaks the mechanism, which is shared by compounds in different wells, not for each
-# finding but for all of them together. The remedy is a layout that differs between plates. Nor is
-# a concept a mechanism: it is a direction in features that were measured, and its name is for you
-# to find (:ref:`explore`). There are no doses in this set; where there are,
-# :func:`~skdict.effects.concept_effects` takes them and tests a trend, and
-# :class:`~skdict.display.DoseCurveDisplay` draws it (see the :ref:`user_guide`).
+# What position cannot bring about is that compounds of one mechanism, in different wells, share
+# findings: compare the two percentages above. They speak for the findings together and for none
+# of them alone. The remedy is a layout that differs between plates. Nor is a concept a mechanism:
+# it is a direction in what was measured, and its name is for you to find (:ref:`explore`).
+#
+# There are no doses in this set. Where there are, :func:`~skdict.effects.concept_effects` takes
+# them and tests a trend, :func:`~skdict.effects.dose_response` and
+# :class:`~skdict.display.DoseCurveDisplay` give the curve: see :ref:`effects`.
 
 sklearn.set_config(enable_metadata_routing=False)

@@ -290,9 +290,9 @@ def _plate_means(codes, spot, on_plate, n_wells: int) -> np.ndarray:
 
 
 def _colours(values) -> dict:
-    """Colours of signed values about zero, or from zero up where none is below."""
+    """Colours of signed values about zero, or from zero up where hardly any is below."""
     limit = symmetric_limit(values)
-    if (values < 0).any():
+    if values.min() < -0.1 * values.max():
         return {"cmap": diverging(), "vmin": -limit, "vmax": limit}
     # The upper half of the same colours: black outlines show on all of them.
     colors = import_optional("matplotlib.colors", extra="plot")

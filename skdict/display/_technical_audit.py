@@ -12,7 +12,7 @@ from skdict.display._style import COLORS, CURVE, GREY, HATCHES, legend, new_axes
 _MOST_BARS = 20
 _PARTS = {
     "unique_biology": ("only biology", COLORS[0], ""),
-    "shared": ("either: shared by design", "0.72", HATCHES[1]),
+    "shared": ("either of the two", "0.72", HATCHES[1]),
     "unique_technical": ("only technical", COLORS[1], HATCHES[2]),
 }
 

@@ -147,7 +147,8 @@ def concept_effects(
     standardised draws of all pairs that are active in about as many units, at random and with
     the same statistic, are counted together; the p-value is their share at least as far
     out. It holds on average over pairs of a group, not for each concept; a concept with heavier
-    tails than its group gets too small a p-value there.
+    tails than its group gets too small a p-value there. It cannot fall below one over the draws of
+    the group, so that a group of few pairs ends at a larger p-value than others.
 
     **Trend.** Controls take no part. The ranks 0, 1, 2, ... of a perturbation's doses are
     permuted among its units of a plate; the statistic is the sum of rank times value.

@@ -56,7 +56,7 @@ def test_factors_that_cannot_be_told_from_biology():
     texts = [text.get_text() for text in shown.ax_.texts]
     assert texts == ["not separable: well", "biological"]
     names = [text.get_text() for text in shown.ax_.get_legend().get_texts()]
-    assert names == ["only biology", "either: shared by design", "only technical", "unexplained"]
+    assert names == ["only biology", "either of the two", "only technical", "unexplained"]
 
 
 def test_parts_differ_without_colour():
