@@ -113,6 +113,13 @@ class ICFLDictionary(MiniBatchDictionary):
         Draws the initial atoms, the order of the rows and the resets.
     verbose : int, default=0
         Print a line per block of steps.
+    checkpoint : str, Path, Checkpoint or None, default=None
+        Folder in which `fit` writes down its state, every ten minutes or as a
+        :class:`~skdict.Checkpoint` says.
+    resume : bool or "auto", default=False
+        Go on from the last checkpoint of a fit that was not finished, with these parameters and
+        data. Where there is none `fit` starts anew; ``True`` refuses to if there are
+        unfinished ones of other parameters or data alone.
 
     Attributes
     ----------
@@ -238,6 +245,8 @@ class ICFLDictionary(MiniBatchDictionary):
         precision="default",
         random_state=None,
         verbose=0,
+        checkpoint=None,
+        resume=False,
     ):
         self.n_components = n_components
         self.n_nonzero_coefs = n_nonzero_coefs
@@ -263,6 +272,8 @@ class ICFLDictionary(MiniBatchDictionary):
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
+        self.resume = resume
 
     # ------------------------------------------------------------------ learning
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
 from numbers import Real
+from os import PathLike
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skdict._base import FLOATS, Dictionary
+from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from skdict._checkpoints import Checkpoint, FitRecord, settings_of
 from skdict._training import TrainingState
 from skdict._validation import (
     Interval,
@@ -32,8 +36,14 @@ from skdict.kernels._threads import single_threaded_blas
 # Rows that set the scale and the first intercept.
 SAMPLE_ROWS = 32_768
 
+# Parameters that a fit may be resumed without: they do not change what is learned.
+_NOT_IN_FINGERPRINT = (
+    "checkpoint", "resume", "verbose", "device", "precision", "sparse_output",
+    "transform_n_nonzero_coefs",
+)  # fmt: skip
 
-class MiniBatchDictionary(Dictionary):
+
+class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
     """Base of the learned dictionaries.
 
     A subclass provides ``_start(sample, state)`` and ``_resume(state)``;
@@ -58,8 +68,11 @@ class MiniBatchDictionary(Dictionary):
         "precision": [StrOptions({"default", "exact"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "checkpoint": [str, PathLike, Checkpoint, None],
+        "resume": ["boolean", StrOptions({"auto"})],
     }
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Learn the dictionary from all rows.
 
@@ -93,12 +106,22 @@ class MiniBatchDictionary(Dictionary):
         self._set_sizes(X.shape[1])
         batch_size = self._batch_size(n_samples)
         max_steps = self._max_steps(n_samples, batch_size)
+        record = self._record(X)
+        saved = record.load(must_exist=self.resume is True) if record and self.resume else None
         state = self._new_state(X, check_random_state(self.random_state))
+        order = RowOrder(n_samples, batch_size, state.rng)
+        if saved is not None:
+            order = self._restored(state, order, *saved)
+        elif record:
+            record.forget()
         log_every = max(1, max_steps // 100)
+        tasks = FitTasks(self, -(-max_steps // log_every), X, y)
         try:
             with single_threaded_blas:
-                rows = shuffled_batches(n_samples, batch_size, max_steps, state.rng)
+                rows = order.batches(max_steps - state.n_steps)
                 for batch in state.kernels.stream(X, rows, state.scale, state.device):
+                    if not tasks.in_block:
+                        tasks.begin_block()
                     state.remaining_steps = max_steps - state.n_steps
                     rate = self._learning_rate(X.shape[1])
                     if self.learning_rate_schedule == "linear":
@@ -106,11 +129,22 @@ class MiniBatchDictionary(Dictionary):
                     self._learn_batch(batch, state, rate)
                     if state.n_steps % log_every == 0:
                         self._log(state)
+                    if record and record.is_due(state.n_steps):
+                        self._save(record, state, order)
+                    if state.n_steps % log_every == 0 and tasks.end_block(
+                        partial(self._attributes, state)
+                    ):
+                        break
         finally:
             if not state.diverged:
                 state.n_passes = math.ceil(state.n_steps * batch_size / n_samples)
                 self._log(state)
                 self._publish(state)
+        if record:
+            record.finish()
+        if tasks.in_block:
+            tasks.end_block(partial(self._attributes, state))
+        tasks.end(partial(self._attributes, state))
         self._partial_state = None
         return self
 
@@ -160,6 +194,45 @@ class MiniBatchDictionary(Dictionary):
         state.step = None  # parameters may have other values in the next call
         self._partial_state = state
         return self
+
+    # ------------------------------------------------------------------ checkpoints, callbacks
+
+    def _record(self, X):
+        """Checkpoints of a fit, None if there are to be none."""
+        if self.checkpoint is None:
+            if self.resume:
+                raise ValueError(
+                    f"resume={self.resume!r} needs a folder to resume from, got checkpoint=None"
+                )
+            return None
+        given = self.checkpoint
+        checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
+        starts = np.linspace(0, max(0, X.shape[0] - 16), 64).astype(np.int64)
+        rows = np.concatenate([X[start : start + 16] for start in np.unique(starts)])
+        return FitRecord(
+            checkpoint, settings_of(self, X.shape, X.dtype, rows, without=_NOT_IN_FINGERPRINT)
+        )
+
+    def _save(self, record, state, order):
+        arrays, values = state.saved()
+        record.save(state.n_steps, {**arrays, "order": order.remaining(state.n_steps)}, values)
+
+    def _restored(self, state, order, arrays, values):
+        """Bring the state to where it was; the rows that were still to come."""
+        state.restore(arrays, values)
+        return RowOrder(
+            order.n_samples, order.batch_size, state.rng, arrays["order"], state.n_steps
+        )
+
+    def _attributes(self, state):
+        """Fitted attributes as they are after the last step."""
+        state.n_passes = max(1, state.n_passes)
+        copied = copy(self)
+        before = dict(vars(copied))
+        copied._publish(state)
+        return {
+            name: value for name, value in vars(copied).items() if before.get(name) is not value
+        }
 
     # ------------------------------------------------------------------ sizes and rates
 
@@ -271,19 +344,54 @@ class MiniBatchDictionary(Dictionary):
         )
 
 
-def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray | None]:
-    """Rows of `n_batches` batches: passes in random order, every batch full.
+class RowOrder:
+    """Rows of the batches of a fit: passes in random order, every batch full.
 
-    The rows left at the end of a pass open the next one, so that none is used less often. None
-    comes before each draw of a random order: who reads ahead waits there, as resets draw too.
+    The rows left at the end of a pass open the next one, so that none is used less often.
+
+    Parameters
+    ----------
+    n_samples, batch_size : int
+        Rows in all and in a batch.
+    rng : RandomState
+        Draws the order of each pass.
+    order : ndarray of int or None, default=None
+        Rows that are still to come from a pass that was begun before.
+    n_taken : int, default=0
+        Batches that were taken before.
     """
-    order = np.empty(0, np.int64)
-    for _ in range(n_batches):
-        if order.size < batch_size:
-            yield None
-            order = np.concatenate([order, rng.permutation(n_samples)])
-        yield order[:batch_size]
-        order = order[batch_size:]
+
+    def __init__(self, n_samples, batch_size, rng, order=None, n_taken=0):
+        self.n_samples, self.batch_size = n_samples, batch_size
+        self._rng = rng
+        self._order = np.empty(0, np.int64) if order is None else order
+        # batches taken in all, and those taken before the current order was made
+        self._n_taken = self._n_before = n_taken
+
+    def batches(self, n_batches) -> Iterator[np.ndarray | None]:
+        """Yield the rows of so many batches.
+
+        None comes before each draw of a random order: who reads ahead waits there, as resets draw
+        from the same generator.
+        """
+        for _ in range(n_batches):
+            rows = self.remaining(self._n_taken)
+            if rows.size < self.batch_size:
+                yield None
+                self._order = np.concatenate([rows, self._rng.permutation(self.n_samples)])
+                self._n_before = self._n_taken
+                rows = self._order
+            self._n_taken += 1
+            yield rows[: self.batch_size]
+
+    def remaining(self, n_taken) -> np.ndarray:
+        """Rows of the current order that come after so many batches in all."""
+        return self._order[(n_taken - self._n_before) * self.batch_size :]
+
+
+def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray | None]:
+    """Rows of `n_batches` batches, as :class:`RowOrder` gives them."""
+    return RowOrder(n_samples, batch_size, rng).batches(n_batches)
 
 
 def unit_rows(matrix):

@@ -78,6 +78,13 @@ class TopKSAE(MiniBatchDictionary):
         Draws the initial weights and the order of the rows.
     verbose : int, default=0
         Print a line per block of steps.
+    checkpoint : str, Path, Checkpoint or None, default=None
+        Folder in which `fit` writes down its state, every ten minutes or as a
+        :class:`~skdict.Checkpoint` says.
+    resume : bool or "auto", default=False
+        Go on from the last checkpoint of a fit that was not finished, with these parameters and
+        data. Where there is none `fit` starts anew; ``True`` refuses to if there are
+        unfinished ones of other parameters or data alone.
 
     Attributes
     ----------
@@ -166,6 +173,8 @@ class TopKSAE(MiniBatchDictionary):
         precision="default",
         random_state=None,
         verbose=0,
+        checkpoint=None,
+        resume=False,
     ):
         self.n_components = n_components
         self.n_nonzero_coefs = n_nonzero_coefs
@@ -185,6 +194,8 @@ class TopKSAE(MiniBatchDictionary):
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
+        self.checkpoint = checkpoint
+        self.resume = resume
 
     # ------------------------------------------------------------------ learning
 

@@ -56,6 +56,70 @@ class OnDevice:
         host = {name: self.kernels.to_host(getattr(self, name)) for name in self._put}
         return {**vars(self), **host, "device": "cpu"}
 
+    # What belongs to a run and is made anew when a fit is resumed.
+    _not_saved = ("device", "dtype", "_put")
+
+    def saved(self):
+        """NumPy arrays and plain values of the state, those of attributes of this kind too.
+
+        Returns
+        -------
+        arrays, values : dict
+            By name; those of a part have its name and a point before.
+        """
+        put = self._put.difference(self._not_saved)
+        arrays = {name: np.array(self.kernels.to_host(getattr(self, name))) for name in put}
+        values = {}
+        for name, value in vars(self).items():
+            if name in self._put or name in self._not_saved:
+                continue
+            if isinstance(value, OnDevice):
+                for own, theirs in zip((arrays, values), value.saved(), strict=True):
+                    own.update({f"{name}.{key}": entry for key, entry in theirs.items()})
+            elif isinstance(value, np.ndarray):
+                arrays[name] = value.copy()
+            else:
+                values[name] = value
+        return arrays, values
+
+    def restore(self, arrays, values):
+        """Take over what `saved` gave for a state that was begun in the same way.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing or has another shape or type.
+        """
+        for name, value in vars(self).copy().items():
+            if name in self._not_saved:
+                continue
+            if isinstance(value, OnDevice):
+                start = f"{name}."
+                value.restore(*(
+                    {key[len(start):]: v for key, v in those.items() if key.startswith(start)}
+                    for those in (arrays, values)
+                ))  # fmt: skip
+            elif name in self._put:
+                self.put(**{name: _matching(name, arrays, self.kernels.to_host(value))})
+            elif isinstance(value, np.ndarray):
+                setattr(self, name, _matching(name, arrays, value))
+            elif name not in values:
+                raise ValueError(f"the saved state lacks {name!r}")
+            else:
+                setattr(self, name, values[name])
+
+
+def _matching(name, arrays, like):
+    """Saved array of a name; its first axis may differ only where arrays grow and shrink."""
+    array = arrays.get(name)
+    if array is None or array.dtype != like.dtype or array.shape[1:] != like.shape[1:]:
+        found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+        raise ValueError(
+            f"the saved state holds for {name!r} {found} where {like.dtype} of shape {like.shape} "
+            "belongs"
+        )
+    return np.array(array)
+
 
 class Adam(OnDevice):
     """A matrix and its Adam state, one step counter per row so that rows can be reset."""
@@ -247,6 +311,12 @@ class History(OnDevice):
 class TrainingState(OnDevice):
     """Everything that a training step changes. Data are divided by `scale` on the way in."""
 
+    # The generator is saved apart, a recorded step recorded again, a gradient computed anew.
+    _not_saved = (
+        *OnDevice._not_saved, "rng", "step", "remaining_steps", "gradient", "decoder_gradient",
+        "encoder_gradient",
+    )  # fmt: skip
+
     def __init__(self, rng, scale, n_atoms, window, device="cpu"):
         super().__init__(device)
         self.rng = rng
@@ -259,6 +329,20 @@ class TrainingState(OnDevice):
         self.diverged = False
         self.is_new_block = True
         self.step = None  # the step as the backend takes it, while batches are learned
+
+    def saved(self):
+        """Arrays and values, with those of the random generator."""
+        arrays, values = super().saved()
+        _, key, position, has_gauss, gauss = self.rng.get_state()
+        arrays["rng.key"] = np.asarray(key)
+        values["rng"] = [int(position), int(has_gauss), float(gauss)]
+        return arrays, values
+
+    def restore(self, arrays, values):
+        """Take over what `saved` gave, the state of the random generator too."""
+        super().restore(arrays, values)
+        self.rng.set_state(("MT19937", arrays["rng.key"], *values["rng"]))
+        self.step = None
 
     @property
     def waits(self):

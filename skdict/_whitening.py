@@ -11,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdict._base import SkdictTransformer
+from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skdict._validation import (
     Interval,
     RealNotInt,
@@ -37,7 +38,7 @@ FITTED_ARRAYS = (
 )
 
 
-class ControlPCAWhitener(SkdictTransformer):
+class ControlPCAWhitener(CallbackSupportMixin, SkdictTransformer):
     r"""Whiten embeddings with the mean and covariance of the control samples.
 
     A perturbation matters by how far it moves a sample compared with how controls vary. The
@@ -150,6 +151,7 @@ class ControlPCAWhitener(SkdictTransformer):
         self.method = method
         self.epsilon = epsilon
 
+    @with_callbacks
     def fit(self, X, y=None, *, control=None):
         """Compute mean and whitening matrix from the control rows.
 
@@ -176,11 +178,13 @@ class ControlPCAWhitener(SkdictTransformer):
         self._validate_params()
         X, xp, device = _readable(X)
         X = validate_data(self, X, dtype=float_dtypes(xp, device))
+        task = FitTasks(self, 0, X, y)
         rows = self._control_rows(X, control, minimum=1 if control is None else 2)
         self._moments = _moments(X, rows)
         self._resolution = float(xp.finfo(X.dtype).eps)
         self._solve()
         self._place(xp, device)
+        task.end(lambda: vars(self).copy())
         return self
 
     def partial_fit(self, X, y=None, *, control=None):

@@ -1,0 +1,64 @@
+"""scikit-learn's callbacks while fitting: progress, scores, early stop.
+
+The one place that touches `sklearn.callback`, which is experimental: it may change in any release.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+__all__ = ["CallbackSupportMixin", "FitTasks", "with_callbacks"]
+
+
+class FitTasks:
+    """A fit as a task, and its blocks of steps as subtasks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is fitted; its ``fit`` is decorated with `with_callbacks`.
+    n_blocks : int
+        Number of blocks; 0 for a fit in one go.
+    X : array-like
+        Rows that scores are computed on.
+    y : array-like or None
+        Labels, if ``fit`` got any. Without labels callbacks get zeros: scorers of rows alone do
+        not look at them, and scikit-learn's ``ScoringMonitor`` computes nothing without any.
+    """
+
+    def __init__(self, estimator, n_blocks: int, X, y=None):
+        self._estimator = estimator
+        self._data = {"X": X, "y": np.zeros(X.shape[0]) if y is None else y}
+        self._root = estimator._init_callback_context(max_subtasks=n_blocks)
+        self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
+        self._block = None
+
+    def begin_block(self) -> None:
+        """Begin a block of steps."""
+        self._block = self._root.subcontext(task_name="steps")
+        self._block.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+
+    def end_block(self, attributes) -> bool:
+        """End a block of steps; whether a callback asks to stop.
+
+        Parameters
+        ----------
+        attributes : callable
+            Gives the fitted attributes as they are now; called only if a callback wants them.
+        """
+        block, self._block = self._block, None
+        return block.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+        )
+
+    @property
+    def in_block(self) -> bool:
+        """Whether a block was begun and not ended."""
+        return self._block is not None
+
+    def end(self, attributes) -> None:
+        """End the fit."""
+        self._root.call_on_fit_task_end(
+            estimator=self._estimator, reconstruction_attributes=attributes, **self._data
+        )
