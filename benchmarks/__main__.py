@@ -26,6 +26,9 @@ QUALITY = (
     "enrichment_scale",
     "explorer_scale",
     "explorer_browser",
+    "effects_scale",
+    "effects_truth",
+    "effects_real",
 )
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 

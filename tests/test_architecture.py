@@ -35,11 +35,12 @@ def test_import_contracts():
 
 
 def test_import_loads_no_optional_package():
-    # scikit-learn itself imports pandas (which imports pyarrow) where it is installed.
+    # scikit-learn itself imports pandas (which imports pyarrow), and rich with its callbacks, where
+    # they are installed.
     code = f"import json, sys; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
     loaded = set(run_python("import skdict\n" + code))
     assert loaded <= set(run_python("import sklearn.base, sklearn.callback\n" + code))
-    assert not loaded & {"torch", "matplotlib", "rich"}
+    assert not loaded & {"torch", "matplotlib"}
 
 
 def test_every_public_name_exists_and_loads_no_torch():
