@@ -12,7 +12,7 @@ from skdict.effects._dose_response import dose_response
 from skdict.effects._findings import findings
 from skdict.effects._neighbours import neighbour_effects
 from skdict.effects._pseudo_compounds import FalsePositives, false_positive_rate, pseudo_compounds
-from skdict.effects._result import ConceptEffects
+from skdict.effects._result import ConceptEffects, DoseTrend
 from skdict.effects._screen import concept_effects
 from skdict.effects._well_position import well_position
 from skdict.metrics import explain_difference
@@ -20,6 +20,7 @@ from skdict.metrics import explain_difference
 __all__ = [
     "ConceptEffects",
     "DetectionLimit",
+    "DoseTrend",
     "FalsePositives",
     "TechnicalAudit",
     "concept_effects",

@@ -10,6 +10,7 @@ from scipy.special import gammaln
 
 from skdict._units import Units, check_length, encode_names, is_missing, read_units
 from skdict._validation import check_control
+from skdict.kernels import get_permutation_kernels
 
 NO_CONTROL = "no control unit on the plate"
 ONE_UNIT_EACH = "one unit in each arm: there are only two arrangements"
@@ -72,14 +73,36 @@ class Blocks:
             ]
         )
 
-    @cached_property
-    def block(self) -> np.ndarray:
-        """Which plate each unit lies on, shape (n_units,)."""
-        return np.repeat(np.arange(self.sizes.size), self.sizes)
+    def arrangement(self, *, welch_rates: bool, welch_strengths: bool):
+        """The same as the kernels take it.
 
-    def drawn_weights(self) -> list[np.ndarray]:
-        """Weights of the drawn units, plate by plate."""
-        return np.split(self.weights[self.drawn_places], self.drawn_bounds[1:-1])
+        Parameters
+        ----------
+        welch_rates, welch_strengths : bool
+            Whether each arm has a variance of its own.
+        """
+        return get_permutation_kernels().Arrangement(
+            self.units, self.bounds, self.weights, self.drawn_bounds, self.drawn_places,
+            welch_rates, welch_strengths,
+        )  # fmt: skip
+
+    @property
+    def has_two_arms(self) -> bool:
+        """Whether weights are 1 for the units drawn and 0 for the others, on every plate."""
+        return bool((self.n_drawn < self.sizes).all())
+
+    def arms(self) -> np.ndarray:
+        """Factors and degrees of freedom of the variances of both arms.
+
+        The variance of the weighted difference of means is the variance of each arm times its
+        factor, sum over plates of (n c / (n + c))^2 / n for an arm of n units beside c others.
+        """
+        drawn, other = self.n_drawn, self.sizes - self.n_drawn
+        square = (drawn * other / self.sizes) ** 2
+        return np.array(
+            [(square / drawn).sum(), (square / other).sum(), (drawn - 1).sum(), (other - 1).sum()],
+            dtype=np.float64,
+        )
 
     @property
     def square_weight(self) -> float:
@@ -232,8 +255,13 @@ def _labels(perturbation, treated, n_rows):
             f"{np.flatnonzero(missing)[0]}; drop these rows or name what was done to them"
         )
     rows = np.flatnonzero(treated)
-    values = np.asarray(perturbation, dtype=object)[rows]
-    names, index = encode_names(values.tolist(), rows.size, "perturbation")
+    values = np.asarray(perturbation, dtype=object)[rows].tolist()
+    if len({isinstance(value, str) for value in values}) > 1:
+        raise ValueError(
+            "perturbation must hold names of one type, got text and others, such as "
+            f"{next(v for v in values if not isinstance(v, str))!r}: 1 and '1' would become one"
+        )
+    names, index = encode_names(values, rows.size, "perturbation")
     label = np.full(n_rows, -1)
     label[rows] = index
     return names, label

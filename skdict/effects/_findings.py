@@ -51,7 +51,8 @@ def findings(
         outcome
             The first that applies: "not replicated" (or not testable on the held-out plates);
             "position"; "technical", for a concept whose verdict is technical or not separable;
-            "mixed", by the verdict; "stands".
+            "mixed", by the verdict; "stands", which says no more than what was asked: without
+            replication, neighbours and audit every hit stands.
 
     Raises
     ------

@@ -11,6 +11,63 @@ from skdict._validation import check_real
 from skdict.effects._table_test import STATISTICS, WITHIN_REACH
 
 
+def _hits_of(effects, statistic: str, level: float) -> dict:
+    """Columns of the hits of a screen in one statistic."""
+    tests = effects[statistic]
+    row, concept = np.nonzero(tests.tested & (tests.q_value <= level))
+    return {
+        "perturbation": effects.perturbations[row],
+        "concept": concept,
+        "statistic": np.full(row.size, statistic),
+        "effect": tests.effect[row, concept],
+        "z": tests.z[row, concept],
+        "p_value": tests.tail_p_value[row, concept],
+        "q_value": tests.q_value[row, concept],
+    }
+
+
+def _all_hits(effects, level: float) -> dict:
+    """Columns of the hits in both statistics, the smallest q first."""
+    check_real("level", level, 0, 1)
+    parts = [_hits_of(effects, statistic, level) for statistic in STATISTICS]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((-np.abs(columns["z"]), columns["q_value"]))
+    return {name: values[order] for name, values in columns.items()}
+
+
+class DoseTrend(Bunch):
+    """Tests of a trend over doses, a part of :class:`ConceptEffects`.
+
+    Parameters
+    ----------
+    **kwargs : dict
+        The entries; see :func:`concept_effects`.
+    """
+
+    def hits(self, level: float = 0.05, *, as_frame: bool = False):
+        """Table of the pairs with a dose trend of a q-value of at most `level`.
+
+        Parameters
+        ----------
+        level : float, default=0.05
+            False-discovery rate over all pairs whose trend was tested and both statistics.
+        as_frame : bool, default=False
+            Return a pandas DataFrame instead of a dict of columns.
+
+        Returns
+        -------
+        dict of ndarray, or DataFrame
+            One row per perturbation, concept and statistic, the smallest q first: perturbation,
+            concept, statistic, effect (slope per step of dose), z, p_value, q_value.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not in [0, 1].
+        """
+        return table_of(_all_hits(self, level), as_frame)
+
+
 class ConceptEffects(Bunch):
     """Result of :func:`concept_effects`; prints a summary of the design and of what was found.
 
@@ -46,11 +103,7 @@ class ConceptEffects(Bunch):
         ValueError
             If `level` is not in [0, 1].
         """
-        check_real("level", level, 0, 1)
-        parts = [self._hits_of(statistic, level) for statistic in STATISTICS]
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        order = np.lexsort((-np.abs(columns["z"]), columns["q_value"]))
-        columns = {name: values[order] for name, values in columns.items()}
+        columns = _all_hits(self, level)
         if self.replication is not None:
             self._replicate(columns, level)
         return table_of(columns, as_frame)
@@ -69,8 +122,9 @@ class ConceptEffects(Bunch):
         -------
         dict of ndarray, or DataFrame
             One row per perturbation, most concepts first: perturbation, n_units, n_plates,
-            n_concepts (concepts with a hit), n_hits (a concept may be hit in both statistics),
-            n_replicated (concepts, with replication), top_concept (-1 for none), smallest_q_value.
+            rows_ratio (see :func:`concept_effects`), n_concepts (concepts with a hit), n_hits (a
+            concept may be hit in both statistics), n_replicated (concepts, with replication),
+            top_concept (-1 for none), smallest_q_value.
 
         Raises
         ------
@@ -83,6 +137,7 @@ class ConceptEffects(Bunch):
             "perturbation": self.perturbations,
             "n_units": self.n_units,
             "n_plates": self.n_plates,
+            "rows_ratio": self.rows_ratio,
             **self._summary(found, of, found["concept"], self.perturbations.size, "concept"),
             "smallest_q_value": np.minimum(
                 self.rate.q_value.min(axis=1), self.strength.q_value.min(axis=1)
@@ -143,23 +198,7 @@ class ConceptEffects(Bunch):
         """
         if self.dose_trend is None:
             raise ValueError("dose was not given to concept_effects, so that there is no trend")
-        trend = ConceptEffects(**self.dose_trend, replication=None)
-        return trend.hits(level, as_frame=as_frame)
-
-    def _hits_of(self, statistic: str, level: float) -> dict:
-        """Columns of the hits in one statistic."""
-        tests = self[statistic]
-        row, concept = np.nonzero(tests.q_value <= level)
-        columns = {
-            "perturbation": self.perturbations[row],
-            "concept": concept,
-            "statistic": np.full(row.size, statistic),
-            "effect": tests.effect[row, concept],
-            "z": tests.z[row, concept],
-            "p_value": tests.tail_p_value[row, concept],
-            "q_value": tests.q_value[row, concept],
-        }
-        return columns
+        return self.dose_trend.hits(level, as_frame=as_frame)
 
     def _replicate(self, columns: dict, level: float) -> None:
         """Add what the held-out plates say about the hits."""
@@ -175,10 +214,11 @@ class ConceptEffects(Bunch):
             concept = columns["concept"][rows]
             effect[rows] = tests.effect[place, concept]
             p = tests.tail_p_value[place, concept]
+            known = tests.z[place, concept] != 0
             if self.alternative == "two-sided":
                 same = np.sign(tests.z[place, concept]) == np.sign(columns["z"][rows])
                 p = np.where(same, p / 2, 1 - p / 2)
-            p_value[rows] = np.where(tests.tested[place, concept], p, np.nan)
+            p_value[rows] = np.where(known, p, np.nan)
         q_value = np.full(p_value.size, np.nan)
         known = ~np.isnan(p_value)
         if known.any():

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.utils import Bunch
 
-from skdict.effects._assignments import random_places, uniform_draws
+from skdict.effects._assignments import uniform_draws
 from skdict.effects._design import Blocks
-from skdict.effects._tails import ENOUGH, PooledTails, groups_of
+from skdict.effects._tails import ENOUGH, PooledTails, groups_of, share_class
 from skdict.kernels import get_permutation_kernels
 
 STATISTICS = ("rate", "strength")
@@ -16,6 +16,11 @@ STATISTICS = ("rate", "strength")
 # A pair whose permutations cannot give such a p-value is none of the table that is adjusted: how
 # many there are does not depend on its effect, and the hopeless would only burden the others.
 WITHIN_REACH = 0.05
+
+# Arms whose units have as many rows, up to this factor, have rates of one variance; units of so
+# few rows in the mean have strengths of one variance.
+LIKE_ROWS = 1.25
+FEW_ROWS = 3
 
 
 class TableTest:
@@ -25,6 +30,8 @@ class TableTest:
     ----------
     values : SparseUnits
         Rates and strengths of the units.
+    rows_of_units : ndarray of int, shape (n_units,)
+        Rows of each unit.
     n_rows, n_concepts : int
         Shape of the table.
     alternative : {"two-sided", "greater", "less"}
@@ -36,9 +43,18 @@ class TableTest:
     """
 
     def __init__(
-        self, values, n_rows, n_concepts, *, alternative, n_permutations, min_active_units
+        self,
+        values,
+        rows_of_units,
+        n_rows,
+        n_concepts,
+        *,
+        alternative,
+        n_permutations,
+        min_active_units,
     ):
         self.values, self.alternative = values, alternative
+        self.n_rows = rows_of_units
         self.n_permutations, self.min_active_units = n_permutations, min_active_units
         self.sides = 2 if alternative == "two-sided" else 1
         self.kernels = get_permutation_kernels()
@@ -46,20 +62,22 @@ class TableTest:
         shape = (n_rows, n_concepts)
         self.tables = Bunch(**{
             name: Bunch(
-                effect=np.zeros(shape, np.float32), z=np.zeros(shape, np.float32),
+                effect=np.zeros(shape, np.float32), z=np.zeros(shape),
                 p_value=np.ones(shape), tail_p_value=np.ones(shape), q_value=np.ones(shape),
             )
             for name in STATISTICS
         })  # fmt: skip
         self.group = np.full((2, *shape), -1, np.int8)
+        self.share = np.zeros(n_rows, np.int8)
         # arrangements of each row, and of each pair's active units
         self.n_distinct = np.empty(n_rows)
         self.n_distinct_strengths = np.zeros(shape)
 
     def fill(self, row: int, blocks: Blocks, rng) -> None:
         """Test the concepts in one row."""
+        arrangement = self._arrangement(blocks)
         active, rate, strength = self.kernels.permutation_moments(
-            self.values, blocks.units, blocks.bounds, blocks.weights, self.group.shape[2]
+            self.values, arrangement, self.group.shape[2]
         )
         self.n_distinct[row] = blocks.n_distinct()
         self._effects(row, rate, strength, blocks.square_weight)
@@ -70,32 +88,50 @@ class TableTest:
         groups = groups_of(active[tested], blocks.units.size, int(blocks.n_drawn.sum()))
         groups = np.where(testable[:, tested], groups, -1)
         self.group[:, row, tested] = groups
-        entries = self.kernels.entries_of(self.values, blocks.units, tested)
-        tests = [
-            self._tests(rate[0, tested], rate[1, tested], rate[2, tested], groups[0]),
-            self._tests(strength[0, tested], 0.0, strength[1, tested], groups[1]),
-        ]
-        counts, n_distinct = self._count(row, blocks, entries, tests, rng)
-        self.n_distinct_strengths[row, tested] = n_distinct[1]
+        self.share[row] = share_class(
+            blocks.units.size, int(blocks.n_drawn.sum()), arrangement.welch_rates
+        )
+        entries = self.kernels.entries_of(self.values, arrangement, tested)
+        rates = self._rates(rate[:, tested], testable[0, tested], blocks, arrangement)
+        found = self._count(row, arrangement, entries, rates, groups, rng)
+        self.n_distinct_strengths[row, tested] = found[1][2]
         for k, name in enumerate(STATISTICS):
-            self._record(self.tables[name], row, tested, tests[k], counts[k], n_distinct[k])
+            self._record(self.tables[name], row, tested, groups[k], *found[k])
 
-    def _record(self, table, row, tested, tests, counts, n_distinct) -> None:
+    def _record(self, table, row, tested, groups, z, counts, n_distinct) -> None:
         """Enter statistics and p-values of one row."""
         exact = n_distinct <= self.n_permutations
         p_value, few = self._own(counts, n_distinct, exact)
-        known = tests.groups >= 0
-        table.z[row, tested] = np.where(known, tests.z, 0.0)
+        known = groups >= 0
+        table.z[row, tested] = np.where(known, z, 0.0)
         table.p_value[row, tested] = np.where(known, p_value, 1.0)
         # marks, for `finish`, the pairs whose tail needs the draws of others
         table.tail_p_value[row, tested] = np.where(few & known, -1, np.where(known, p_value, 1.0))
 
-    def _tests(self, statistic, mean, variance, groups):
-        """Observed z, and what makes null statistics comparable to it."""
-        known = groups >= 0
-        inverse = np.where(known, 1 / np.sqrt(np.where(known, variance, 1.0)), 0.0)
-        mean = np.broadcast_to(mean, statistic.shape).copy()
-        return self.kernels.Tests(mean, inverse, (statistic - mean) * inverse, groups)
+    def _arrangement(self, blocks):
+        """Units and weights, and whether each arm has a variance of its own.
+
+        Rates of units with as many rows vary alike, and so do strengths of single rows: there the
+        variance of all units tells more, above all of rates that are 0 or 1.
+        """
+        if not blocks.has_two_arms:
+            return blocks.arrangement(welch_rates=False, welch_strengths=False)
+        n_rows = self.n_rows[blocks.units]
+        treated = blocks.weights > 0
+        ratio = n_rows[treated].mean() / n_rows[~treated].mean()
+        return blocks.arrangement(
+            welch_rates=bool(max(ratio, 1 / ratio) > LIKE_ROWS),
+            welch_strengths=bool(self.n_rows.mean() > FEW_ROWS),
+        )
+
+    def _rates(self, rate, testable, blocks, arrangement):
+        """What makes the rates' null statistics comparable."""
+        inverse = np.where(testable, 1 / np.sqrt(np.where(testable, rate[2], 1.0)), 0.0)
+        spread = rate[3] / (blocks.sizes - 1).sum()
+        return self.kernels.Rates(
+            *(np.ascontiguousarray(a) for a in (rate[1], inverse, spread, rate[4])),
+            blocks.arms() if arrangement.welch_rates else np.empty(0),
+        )
 
     def _effects(self, row, rate, strength, square_weight) -> None:
         """Slope of rate and strength on the weights: for two arms the difference of their means."""
@@ -106,34 +142,32 @@ class TableTest:
             known, strength[0] / np.where(known, strength[2], 1.0), np.nan
         )
 
-    def _count(self, row, blocks, entries, tests, rng):
-        """Permutations that reach z, and distinct ones; tails of random ones go to those of all."""
-        n_tested = tests[0].z.size
-        n_distinct = [np.full(n_tested, self.n_distinct[row]), np.empty(n_tested)]
-        counts = [np.zeros((n_tested, 2), np.int64) for _ in STATISTICS]
-        settings = (blocks.block, blocks.weights, self.n_permutations)
-        if self.n_distinct[row] <= self.n_permutations:
-            counts[0] = self.kernels.count_all_rates(
-                entries, tests[0], blocks.bounds, blocks.weights
+    def _count(self, row, arrangement, entries, rates, groups, rng):
+        """z, permutations that reach it, and distinct ones; tails go to those of all rows."""
+        kernels, n_permutations = self.kernels, self.n_permutations
+        tails = self.tails.counts[self.share[row]]
+        n_distinct = np.full(groups.shape[1], self.n_distinct[row])
+        if self.n_distinct[row] <= n_permutations:
+            strengths = kernels.count_strengths(
+                entries, arrangement, groups[1], np.empty((0, 0)), n_permutations, False, tails
             )
-            counts[1], n_distinct[1] = self.kernels.count_strengths(
-                entries, tests[1], np.empty((0, 0)), *settings, False, self.tails.counts
+            return (*kernels.count_all_rates(entries, arrangement), n_distinct), strengths
+        z = kernels.rate_statistics(entries, rates, arrangement)
+        counts = np.zeros((2, groups.shape[1], 2), np.int64)
+        draws = uniform_draws(arrangement.drawn_places.size, n_permutations, rng)
+        for k, uniform in enumerate(draws):
+            drawn = kernels.draw_subsets(uniform, arrangement)
+            counts[0] += kernels.count_rates(
+                entries, rates, arrangement, z, groups[0], drawn, tails
             )
-            return counts, n_distinct
-        drawn_weights = blocks.weights[blocks.drawn_places]
-        for k, uniform in enumerate(uniform_draws(blocks, self.n_permutations, rng)):
-            drawn = random_places(blocks, uniform)
-            counts[0] += self.kernels.count_rates(
-                entries, tests[0], drawn, drawn_weights, self.tails.counts
+            *strengths, of_strengths = kernels.count_strengths(
+                entries, arrangement, groups[1], uniform, n_permutations, k > 0, tails
             )
-            more, n_distinct[1] = self.kernels.count_strengths(
-                entries, tests[1], uniform, *settings, k > 0, self.tails.counts
-            )
-            counts[1] += more
-        random = n_distinct[1] > self.n_permutations
-        for groups in (tests[0].groups, tests[1].groups[random]):
-            self.tails.add_draws(groups, self.n_permutations)
-        return counts, n_distinct
+            counts[1] += strengths[1]
+        random = of_strengths > n_permutations
+        for tested in (groups[0], groups[1][random]):
+            self.tails.add_draws(self.share[row], tested, n_permutations)
+        return (z, counts[0], n_distinct), (strengths[0], counts[1], of_strengths)
 
     def _own(self, counts, n_distinct, exact):
         """P-values by a pair's own permutations, and which of them few permutations reach."""
@@ -180,7 +214,7 @@ class TableTest:
         above = z > 0
         if self.alternative != "two-sided":
             above = np.full(z.shape, self.alternative == "greater")
-        pooled = self.sides * self.tails.p_value(z, group[row, concept], above)
+        pooled = self.sides * self.tails.p_value(z, self.share[row], group[row, concept], above)
         beyond = (np.abs(z) >= self.tails.floor) & ((z > 0) == above)
         table.tail_p_value[row, concept] = np.where(
             beyond, np.clip(pooled, fewest[row, concept], 1.0), own

@@ -16,6 +16,7 @@ ENOUGH = 10
 
 _N_SIZES = 10
 N_GROUPS = 3 * _N_SIZES
+_N_SHARES = 8
 
 
 def groups_of(active, n_units: int, n_drawn: int) -> np.ndarray:
@@ -38,6 +39,20 @@ def groups_of(active, n_units: int, n_drawn: int) -> np.ndarray:
     return np.stack([rate, 2 * _N_SIZES + strength])
 
 
+def share_class(n_units: int, n_drawn: int, welch: bool) -> int:
+    """Class of designs by the share of units drawn, in powers of two: their tails differ.
+
+    Parameters
+    ----------
+    n_units, n_drawn : int
+        Number of units, and of those drawn.
+    welch : bool
+        Whether each arm has a variance of its own, which makes tails heavier.
+    """
+    share = int(min(max(np.floor(np.log2(n_units / n_drawn)), 0), _N_SHARES - 1))
+    return share + _N_SHARES * welch
+
+
 def _size(expected) -> np.ndarray:
     """Power of two, from below 1/4 to 64 and more."""
     with np.errstate(divide="ignore"):
@@ -46,41 +61,45 @@ def _size(expected) -> np.ndarray:
 
 
 class PooledTails:
-    """Counts of null statistics by group, side and distance from zero."""
+    """Counts of null statistics by class of design, group, side and distance from zero."""
 
     def __init__(self):
         kernels = get_permutation_kernels()
         self.floor, self._width = kernels.FLOOR, kernels.BIN_WIDTH
-        self.counts = np.zeros((N_GROUPS, 2, kernels.N_BINS), np.int64)
-        self.n_draws = np.zeros(N_GROUPS)
+        self.counts = np.zeros((2 * _N_SHARES, N_GROUPS, 2, kernels.N_BINS), np.int64)
+        self.n_draws = np.zeros((2 * _N_SHARES, N_GROUPS))
 
-    def add_draws(self, groups, n_permutations: int) -> None:
+    def add_draws(self, share: int, groups, n_permutations: int) -> None:
         """Note how many statistics were drawn in each group.
 
         Parameters
         ----------
+        share : int
+            Class of the design.
         groups : ndarray of int
             Group of each pair, -1 for pairs that are not tested.
         n_permutations : int
             Draws of each.
         """
         tested = groups[groups >= 0]
-        self.n_draws += np.bincount(tested, minlength=N_GROUPS) * float(n_permutations)
+        self.n_draws[share] += np.bincount(tested, minlength=N_GROUPS) * float(n_permutations)
 
-    def p_value(self, z, group, above) -> np.ndarray:
+    def p_value(self, z, share, group, above) -> np.ndarray:
         """One-sided share of the null statistics at least as far out, in the same group.
 
         Parameters
         ----------
         z : ndarray
             Standardised statistics beyond the floor.
-        group : ndarray of int
-            Their groups.
+        share, group : ndarray of int
+            Classes of their designs, and their groups.
         above : ndarray of bool
             Whether they lie above zero.
         """
-        at_least = np.cumsum(self.counts[:, :, ::-1], axis=2)[:, :, ::-1]
-        # a bin that is shared counts whole: p-values err upwards
-        place = ((np.abs(z) - self.floor) / self._width).astype(np.int64)
-        place = np.clip(place, 0, at_least.shape[2] - 1)
-        return (1 + at_least[group, above.astype(np.int64), place]) / (1 + self.n_draws[group])
+        at_least = np.cumsum(self.counts[..., ::-1], axis=3)[..., ::-1]
+        # A bin that is shared counts whole, and equal statistics may differ in the last digits and
+        # lie in the bin below: p-values err upwards.
+        place = ((np.abs(z) * (1 - 1e-9) - 1e-9 - self.floor) / self._width).astype(np.int64)
+        place = np.clip(place, 0, at_least.shape[3] - 1)
+        reached = at_least[share, group, above.astype(np.int64), place]
+        return (1 + reached) / (1 + self.n_draws[share, group])

@@ -41,6 +41,18 @@ def test_volcano_of_a_perturbation_and_of_a_concept(effects):
     assert other.name == "Concept 3"
 
 
+def test_volcano_of_a_dose_trend(screen):
+    arguments, dose = screen
+    found = concept_effects(*arguments, dose, random_state=0)
+    display = VolcanoDisplay.from_effects(
+        found.dose_trend, perturbation="A", statistic="strength", plot=False
+    )
+    tested = found.dose_trend.strength.tested[0]
+    np.testing.assert_allclose(
+        display.source_data()["p_value"], found.dose_trend.strength.tail_p_value[0, tested]
+    )
+
+
 def test_points_that_meet_are_named_together():
     display = VolcanoDisplay([1.0, 1.0, -1.0], [1e-6] * 3, [1e-5] * 3, ["x", "y", "z"]).plot()
     assert sorted(text.get_text() for text in display.ax_.texts) == ["x, y", "z"]

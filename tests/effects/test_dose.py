@@ -60,6 +60,13 @@ def test_units_without_a_trend_are_listed():
     assert excluded["n_units"].tolist() == [1, 5]
 
 
+def test_held_out_plates_of_one_dose_have_no_trend():
+    codes, names, control, plate, dose = trend_screen()
+    dose = np.where(plate == 2, 1.0, dose)
+    found = concept_effects(codes, names, control, plate, dose, held_out=2, n_permutations=99)
+    assert found.dose_trend is not None and found.replication.dose_trend is None
+
+
 def test_dose_response_is_the_effect_of_each_dose():
     codes, names, control, plate, dose = trend_screen()
     curve = dose_response(

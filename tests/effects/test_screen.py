@@ -17,26 +17,43 @@ def difference(one, other, axis):
     return one.mean(axis=axis) - other.mean(axis=axis)
 
 
+def welch(one, other, axis):
+    """The statistic of units of several rows, on one plate."""
+    n, c = one.shape[axis], other.shape[axis]
+    spread = np.concatenate([one, other], axis=axis).var(axis=axis, ddof=1)
+    drawn = (one.var(axis=axis) * n + 0.25 * spread) / (n - 1 + 0.25)
+    others = (other.var(axis=axis) * c + 0.25 * spread) / (c - 1 + 0.25)
+    return difference(one, other, axis) / np.sqrt(drawn / n + others / c)
+
+
+@pytest.mark.parametrize("statistic_of_scipy", [difference, welch])
 @pytest.mark.parametrize("alternative", ALTERNATIVES)
-def test_exact_p_values_are_those_of_scipy(alternative):
+def test_exact_p_values_are_those_of_scipy(alternative, statistic_of_scipy):
     rng = np.random.default_rng(3)
     codes = rng.random((9, 6)) * (rng.random((9, 6)) < 0.6)
     codes[:, 5] = 1 + rng.random(9)  # always active: its strength is an ordinary mean
     names = np.repeat(["A", "DMSO"], [4, 5])
+    # wells of several equal rows have the same rates and strengths, but another statistic
+    n_rows = np.where(names == "A", 4, 7) if statistic_of_scipy is welch else np.ones(9, int)
+    rows = np.repeat(np.arange(9), n_rows)
     found = concept_effects(
-        codes, names, names == "DMSO", np.zeros(9), alternative=alternative, min_active_units=1
-    )
+        codes[rows], names[rows], names[rows] == "DMSO", np.zeros(rows.size), units=rows,
+        alternative=alternative, min_active_units=1,
+    )  # fmt: skip
     for statistic, columns in (("rate", range(5)), ("strength", [5])):
         for m in columns:
             values = codes[:, m] if m == 5 else (codes[:, m] != 0).astype(float)
             if np.ptp(values) == 0:
                 continue
             expected = stats.permutation_test(
-                (values[:4], values[4:]), difference, alternative=alternative,
+                (values[:4], values[4:]), statistic_of_scipy, alternative=alternative,
                 vectorized=True, n_resamples=np.inf,
             )  # fmt: skip
             assert found[statistic].p_value[0, m] == pytest.approx(expected.pvalue, abs=1e-15)
-            assert found[statistic].effect[0, m] == pytest.approx(expected.statistic, abs=1e-6)
+            if statistic_of_scipy is welch:
+                assert found[statistic].z[0, m] == pytest.approx(expected.statistic, rel=1e-12)
+            effect = values[:4].mean() - values[4:].mean()
+            assert found[statistic].effect[0, m] == pytest.approx(effect, abs=1e-6)
     assert found.smallest_p_value[0] == (2 if alternative == "two-sided" else 1) / 126
 
 
@@ -59,36 +76,51 @@ def test_plates_as_blocks_are_scipys_samples(alternative):
 
 
 def by_enumeration(values, treated, plate):
-    """Two-sided p-value of the plate-weighted difference of means, by all permutations."""
+    """Two-sided p-value and z, by all permutations of Welch's statistic over plates."""
+    plates = [np.flatnonzero(plate == q) for q in np.unique(plate)]
+    spread = sum(values[units].var() * units.size for units in plates)
+    spread /= sum(units.size - 1 for units in plates)
 
     def statistic(chosen):
-        return sum(values[list(part)].sum() for part in chosen)
+        difference, squares, factors, freedom = 0.0, np.zeros(2), np.zeros(2), np.zeros(2)
+        for units, own in zip(plates, chosen, strict=True):
+            arms = values[list(own)], values[np.setdiff1d(units, own)]
+            sizes = np.array([arm.size for arm in arms])
+            weight = sizes.prod() / sizes.sum()
+            difference += weight * (arms[0].mean() - arms[1].mean())
+            squares += [arm.var() * arm.size for arm in arms]
+            factors += weight**2 / sizes
+            freedom += sizes - 1
+        return difference / np.sqrt((factors * (squares + 0.25 * spread) / (freedom + 0.25)).sum())
 
-    plates = [np.flatnonzero(plate == q) for q in np.unique(plate)]
     ways = itertools.product(
         *(itertools.combinations(units, int(treated[units].sum())) for units in plates)
     )
     null = np.array([statistic(way) for way in ways])
-    own = values[treated].sum()
-    above, below = (null >= own - 1e-9).mean(), (null <= own + 1e-9).mean()
-    return min(1.0, 2 * min(above, below)), (own - null.mean()) / null.std()
+    z = statistic([units[treated[units]] for units in plates])
+    return min(1.0, 2 * min((null >= z - 1e-9).mean(), (null <= z + 1e-9).mean())), z
 
 
 def test_rates_of_two_plates_by_enumeration():
     rng = np.random.default_rng(5)
     plate = np.repeat([0, 1], [6, 5])
     treated = np.array([1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0], dtype=bool)
-    codes = (rng.random((44, 4)) < 0.4).astype(float)  # four cells in each unit
-    unit = np.repeat(np.arange(11), 4)
+    unit = np.repeat(np.arange(11), np.where(treated, 3, 6))  # cells
+    codes = (rng.random((unit.size, 4)) < 0.4) * rng.random((unit.size, 4))
+    codes[:, 3] += 0.1  # always active: all units have a strength
     found = concept_effects(
         codes, np.where(treated, "A", "DMSO")[unit], ~treated[unit], plate[unit], units=unit
     )
     assert found.n_distinct_permutations[0] == 15 * 10
-    for m in range(4):
-        rate = np.array([codes[unit == u, m].mean() for u in range(11)])
+    strength = np.array([codes[unit == u, 3].mean() for u in range(11)])
+    p_value, z = by_enumeration(strength, treated, plate)
+    assert found.strength.p_value[0, 3] == pytest.approx(p_value, abs=1e-15)
+    assert found.strength.z[0, 3] == pytest.approx(z, rel=1e-12)
+    for m in range(3):
+        rate = np.array([(codes[unit == u, m] != 0).mean() for u in range(11)])
         p_value, z = by_enumeration(rate, treated, plate)
         assert found.rate.p_value[0, m] == pytest.approx(p_value, abs=1e-15)
-        assert found.rate.z[0, m] == pytest.approx(z, rel=1e-5)
+        assert found.rate.z[0, m] == pytest.approx(z, rel=1e-12)
         gaps, weights = [], []
         for q in (0, 1):
             own, other = rate[treated & (plate == q)], rate[~treated & (plate == q)]
@@ -165,6 +197,29 @@ def test_strength_does_not_take_a_rate_for_a_strength():
     share = (found.strength.p_value[found.strength.tested] <= 0.05).mean()
     assert 0.02 < share < 0.09
     assert np.median(found.rate.p_value) < 0.01
+
+
+@pytest.mark.parametrize("change", ["fewer cells", "lower rate"])
+def test_an_arm_that_varies_more_is_not_one_that_differs(change):
+    # a toxic compound leaves a fifth of the cells, or a compound lowers the rate alone; the
+    # difference of means alone would give 0.28 and 0.33 at 0.05
+    rng = np.random.default_rng(10)
+    treated = np.tile(np.arange(34) < 4, 2)
+    n_cells = np.where(treated & (change == "fewer cells"), 12, 60)
+    well = np.repeat(np.arange(68), n_cells)
+    rate = np.where(treated & (change == "lower rate"), 0.05, 0.4)[well]
+    active = rng.random((well.size, 300)) < rate[:, None]
+    codes = np.where(active, np.exp(rng.normal(size=active.shape)), 0.0)
+    found = concept_effects(
+        codes, np.where(treated, "A", "DMSO")[well], ~treated[well], np.repeat([0, 1], 34)[well],
+        units=well, n_permutations=499, random_state=0,
+    )  # fmt: skip
+    strength = found.strength
+    assert (strength.p_value <= 0.05).mean() < 0.2
+    if change == "fewer cells":
+        assert (found.rate.p_value <= 0.05).mean() < 0.13
+        assert len(found.hits()["concept"]) <= 3
+        assert found.rows_ratio[0] == 0.2
 
 
 def test_sparse_dense_and_batches_of_draws_agree(planted_screen, monkeypatch):
@@ -247,6 +302,42 @@ def test_what_cannot_be_tested_is_listed():
     assert found.n_units.tolist() == [2, 1]
 
 
+def test_perturbations_on_one_kind_of_plates_are_listed():
+    rng = np.random.default_rng(11)
+    names = np.array(["A"] * 3 + ["DMSO"] * 4 + ["A"] * 3 + ["B"] * 3 + ["DMSO"] * 4 + ["C"] * 3)
+    plate = np.array([1] * 7 + [2] * 10 + [1] * 3)
+    found = concept_effects(
+        rng.random((20, 3)), names, names == "DMSO", plate, held_out=2, n_permutations=99
+    )
+    listed = dict(zip(found.excluded["perturbation"], found.excluded["reason"], strict=True))
+    assert set(listed) == {"B", "C"}
+    assert "held-out plates alone" in listed["B"] and "not on the held-out" in listed["C"]
+    assert found.excluded["plate"].tolist() == [2, 1]
+
+
+def test_hits_are_pairs_that_were_tested(planted_screen):
+    codes, perturbation, plate, well, _ = planted_screen
+    found = concept_effects(
+        codes, perturbation, perturbation < 0, plate, units=well, n_permutations=9, random_state=0
+    )
+    everything = found.hits(1.0)
+    n_tested = found.rate.tested.sum() + found.strength.tested.sum()
+    assert everything["concept"].size == n_tested < 2 * found.rate.tested.size
+    assert np.isfinite(everything["effect"]).all()
+
+
+def test_equal_statistics_reach_each_other_in_the_pooled_tails():
+    # 7 units active at a rate of 3/7, in any 6 of them treated: many draws tie with the observed
+    from skdict.effects._tails import PooledTails
+
+    tails = PooledTails()
+    place = int((4.0 - tails.floor) * 256)
+    tails.counts[0, 0, 1, place - 1] = 50  # draws of 3.9999999999
+    tails.n_draws[0, 0] = 999
+    one = np.zeros(1, dtype=int)
+    assert tails.p_value(np.array([4.0]), one, one, np.array([True]))[0] == 51 / 1000
+
+
 def test_missing_names_of_controls_are_not_read():
     names = np.array(["A", "A", "A", None, None, None], dtype=object)
     control = np.array([False] * 3 + [True] * 3)
@@ -258,6 +349,7 @@ BAD = {
     "control must be a boolean mask": {"control": None},
     "control marks every row": {"control": np.ones(8, bool)},
     "control must mark at least 1": {"control": np.zeros(8, bool)},
+    "names of one type": {"perturbation": [1, "1", "1", "1"] + ["D"] * 4},
     "perturbation is missing in 1 rows": {"perturbation": [None] + ["A"] * 3 + ["D"] * 4},
     "one entry per row": {"plate": [1, 2]},
     "plate holds missing": {"plate": [np.nan] + [1.0] * 7},
