@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdict._large_rows import LargeRows, rows_of
 from skdict._validation import check_device, dense_output_container, host_array
 from skdict.kernels import get_kernels
 
@@ -74,7 +75,7 @@ class Dictionary(SkdictTransformer):
         """
         check_is_fitted(self, "components_")
         check_device(self.device)
-        X = validate_data(self, host_array(X), dtype=FLOATS, reset=False)
+        X = self._read_rows(X, reset=False)
         container = dense_output_container(self)
         if container != "default" and self.sparse_output:
             raise ValueError(
@@ -137,13 +138,37 @@ class Dictionary(SkdictTransformer):
         """
         check_is_fitted(self, "components_")
         check_device(self.device)
-        X = validate_data(self, host_array(X), dtype=FLOATS, reset=False)
-        residual = X - self.inverse_transform(self._encode(X))
-        left = np.var(residual, axis=0, dtype=np.float64).sum()
-        total = np.var(X, axis=0, dtype=np.float64).sum()
+        X = self._read_rows(X, reset=False)
+        if isinstance(X, LargeRows):
+            left, total = self._variances_by_blocks(X)
+        else:
+            residual = X - self.inverse_transform(self._encode(X))
+            left = np.var(residual, axis=0, dtype=np.float64).sum()
+            total = np.var(X, axis=0, dtype=np.float64).sum()
         if total == 0:
             return 0.0
         return float(1.0 - left / total)
+
+    def _read_rows(self, X, *, reset):
+        """Validated rows: an array, or LargeRows, of which only the shape was looked at."""
+        X = rows_of(X)
+        if isinstance(X, LargeRows):
+            validate_data(self, X.example(), reset=reset)
+            return X
+        return validate_data(self, X, dtype=FLOATS, reset=reset)
+
+    def _variances_by_blocks(self, X):
+        """Sums over features of the variances of residuals and rows, block after block."""
+        shift = X[0:1][0].astype(np.float64)
+        sums = np.zeros((2, 2, X.shape[1]))
+        for start in range(0, X.shape[0], CHUNK_ROWS):
+            block = X[start : start + CHUNK_ROWS]
+            residual = block - self.inverse_transform(self._encode(block))
+            for own, values in zip(sums, (residual, block - shift), strict=True):
+                values = values.astype(np.float64, copy=False)
+                own += values.sum(axis=0), np.einsum("ij,ij->j", values, values)
+        means = sums / X.shape[0]
+        return np.maximum(means[:, 1] - means[:, 0] ** 2, 0.0).sum(axis=1)
 
     @property
     def _n_features_out(self):

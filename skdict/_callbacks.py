@@ -5,6 +5,8 @@ The one place that touches `sklearn.callback`, which is experimental: it may cha
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
@@ -32,7 +34,7 @@ class FitTasks:
         self._data = {"X": X, "y": np.zeros(X.shape[0]) if y is None else y}
         self._root = estimator._init_callback_context(max_subtasks=n_blocks)
         self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
-        self._block = None
+        self._block: Any = None
 
     def begin_block(self) -> None:
         """Begin a block of steps."""

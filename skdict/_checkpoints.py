@@ -282,7 +282,7 @@ def digest_of_rows(rows) -> str:
     rows : ndarray
         The rows.
     """
-    return hashlib.sha256(np.ascontiguousarray(rows)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()[:16]
 
 
 def settings_of(estimator, shape, dtype, rows, *, without) -> dict:

@@ -22,6 +22,8 @@ from sklearn.utils.validation import validate_data
 from skdict._base import FLOATS, Dictionary
 from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skdict._checkpoints import Checkpoint, FitRecord, settings_of
+from skdict._data_order import BatchesInMemory, RowOrder, batches_of
+from skdict._large_rows import LargeRows
 from skdict._training import TrainingState
 from skdict._validation import (
     Interval,
@@ -78,8 +80,11 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings, usually whitened on controls and brought to unit length.
+        X : array-like or row source of shape (n_samples, n_features)
+            Embeddings, usually whitened on controls and brought to unit length. Memory maps, arrays
+            of zarr, h5py and dask and :class:`~skdict.ShardedRows` are read in shuffled blocks
+            where they exceed 1 GiB, and so are arrays in memory; finiteness is checked block by
+            block then, and not at all with scikit-learn's ``assume_finite``.
         y : None
             Ignored.
 
@@ -101,25 +106,28 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         """
         self._validate_params()
         check_device(self.device)
-        X = validate_data(self, host_array(X), dtype=FLOATS)
+        X = self._read_rows(X, reset=True)
         n_samples = X.shape[0]
         self._set_sizes(X.shape[1])
         batch_size = self._batch_size(n_samples)
         max_steps = self._max_steps(n_samples, batch_size)
         record = self._record(X)
         saved = record.load(must_exist=self.resume is True) if record and self.resume else None
-        state = self._new_state(X, check_random_state(self.random_state))
-        order = RowOrder(n_samples, batch_size, state.rng)
+        data, rng = batches_of(X, batch_size), check_random_state(self.random_state)
+        sample = data.sample(SAMPLE_ROWS, rng)
+        state = self._new_state(sample, rng)
+        data.begin(state.rng)
         if saved is not None:
-            order = self._restored(state, order, *saved)
+            state.restore(*saved)
+            data.restore(*saved, state.n_steps, state.rng)
         elif record:
             record.forget()
         log_every = max(1, max_steps // 100)
-        tasks = FitTasks(self, -(-max_steps // log_every), X, y)
+        shown = sample if isinstance(X, LargeRows) else X
+        tasks = FitTasks(self, -(-max_steps // log_every), shown, y)
         try:
             with single_threaded_blas:
-                rows = order.batches(max_steps - state.n_steps)
-                for batch in state.kernels.stream(X, rows, state.scale, state.device):
+                for batch in data.batches(state, max_steps - state.n_steps):
                     if not tasks.in_block:
                         tasks.begin_block()
                     state.remaining_steps = max_steps - state.n_steps
@@ -130,7 +138,7 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
                     if state.n_steps % log_every == 0:
                         self._log(state)
                     if record and record.is_due(state.n_steps):
-                        self._save(record, state, order)
+                        self._save(record, state, data)
                     if state.n_steps % log_every == 0 and tasks.end_block(
                         partial(self._attributes, state)
                     ):
@@ -213,16 +221,9 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             checkpoint, settings_of(self, X.shape, X.dtype, rows, without=_NOT_IN_FINGERPRINT)
         )
 
-    def _save(self, record, state, order):
-        arrays, values = state.saved()
-        record.save(state.n_steps, {**arrays, "order": order.remaining(state.n_steps)}, values)
-
-    def _restored(self, state, order, arrays, values):
-        """Bring the state to where it was; the rows that were still to come."""
-        state.restore(arrays, values)
-        return RowOrder(
-            order.n_samples, order.batch_size, state.rng, arrays["order"], state.n_steps
-        )
+    def _save(self, record, state, data):
+        own, theirs = state.saved(), data.saved(state.n_steps)
+        record.save(state.n_steps, *(a | b for a, b in zip(own, theirs, strict=True)))
 
     def _attributes(self, state):
         """Fitted attributes as they are after the last step."""
@@ -260,11 +261,7 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
     # ------------------------------------------------------------------ one step, its start
 
-    def _new_state(self, X, rng):
-        rows = np.arange(X.shape[0])
-        if X.shape[0] > SAMPLE_ROWS:
-            rows = np.sort(rng.choice(X.shape[0], SAMPLE_ROWS, replace=False))
-        sample = np.ascontiguousarray(X[rows])
+    def _new_state(self, sample, rng):
         scale = _row_scale(sample)
         state = TrainingState(rng, scale, self._n_atoms, self.dead_window, self.device)
         self._start(sample / sample.dtype.type(scale), state)
@@ -272,7 +269,8 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
     def _continued_state(self, X, first):
         if first:
-            return self._new_state(X, check_random_state(self.random_state))
+            rng = check_random_state(self.random_state)
+            return self._new_state(BatchesInMemory(X, 1).sample(SAMPLE_ROWS, rng), rng)
         state = getattr(self, "_partial_state", None)
         if state is not None:
             if state.device != self.device:
@@ -342,51 +340,6 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             self.components_.shape[0],
             name="transform_n_nonzero_coefs",
         )
-
-
-class RowOrder:
-    """Rows of the batches of a fit: passes in random order, every batch full.
-
-    The rows left at the end of a pass open the next one, so that none is used less often.
-
-    Parameters
-    ----------
-    n_samples, batch_size : int
-        Rows in all and in a batch.
-    rng : RandomState
-        Draws the order of each pass.
-    order : ndarray of int or None, default=None
-        Rows that are still to come from a pass that was begun before.
-    n_taken : int, default=0
-        Batches that were taken before.
-    """
-
-    def __init__(self, n_samples, batch_size, rng, order=None, n_taken=0):
-        self.n_samples, self.batch_size = n_samples, batch_size
-        self._rng = rng
-        self._order = np.empty(0, np.int64) if order is None else order
-        # batches taken in all, and those taken before the current order was made
-        self._n_taken = self._n_before = n_taken
-
-    def batches(self, n_batches) -> Iterator[np.ndarray | None]:
-        """Yield the rows of so many batches.
-
-        None comes before each draw of a random order: who reads ahead waits there, as resets draw
-        from the same generator.
-        """
-        for _ in range(n_batches):
-            rows = self.remaining(self._n_taken)
-            if rows.size < self.batch_size:
-                yield None
-                self._order = np.concatenate([rows, self._rng.permutation(self.n_samples)])
-                self._n_before = self._n_taken
-                rows = self._order
-            self._n_taken += 1
-            yield rows[: self.batch_size]
-
-    def remaining(self, n_taken) -> np.ndarray:
-        """Rows of the current order that come after so many batches in all."""
-        return self._order[(n_taken - self._n_before) * self.batch_size :]
 
 
 def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray | None]:

@@ -57,7 +57,7 @@ class OnDevice:
         return {**vars(self), **host, "device": "cpu"}
 
     # What belongs to a run and is made anew when a fit is resumed.
-    _not_saved = ("device", "dtype", "_put")
+    _not_saved: tuple[str, ...] = ("device", "dtype", "_put")
 
     def saved(self):
         """NumPy arrays and plain values of the state, those of attributes of this kind too.

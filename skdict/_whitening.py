@@ -12,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdict._base import SkdictTransformer
 from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from skdict._large_rows import LargeRows, rows_of
+from skdict._sources import is_row_source
 from skdict._validation import (
     Interval,
     RealNotInt,
@@ -176,11 +178,16 @@ class ControlPCAWhitener(CallbackSupportMixin, SkdictTransformer):
             parameter is out of range.
         """
         self._validate_params()
-        X, xp, device = _readable(X)
-        X = validate_data(self, X, dtype=float_dtypes(xp, device))
-        task = FitTasks(self, 0, X, y)
-        rows = self._control_rows(X, control, minimum=1 if control is None else 2)
-        self._moments = _moments(X, rows)
+        X, xp, device = _readable(X, by_blocks=True)
+        minimum = 1 if control is None else 2
+        if isinstance(X, LargeRows):
+            validate_data(self, X.example())
+            task = FitTasks(self, 0, X.example(), None)
+            self._moments = _moments_by_blocks(X, self._control_rows(X, control, minimum=minimum))
+        else:
+            X = validate_data(self, X, dtype=float_dtypes(xp, device))
+            task = FitTasks(self, 0, X, y)
+            self._moments = _moments(X, self._control_rows(X, control, minimum=minimum))
         self._resolution = float(xp.finfo(X.dtype).eps)
         self._solve()
         self._place(xp, device)
@@ -480,10 +487,20 @@ class ControlPCAWhitener(CallbackSupportMixin, SkdictTransformer):
 CHUNK_ROWS = 8192
 
 
-def _readable(X):
-    """X, its namespace and its device; in NumPy unless array API dispatch is on."""
-    xp, dispatched, device = get_namespace_and_device(X)
-    return X if dispatched else host_array(X), xp, device
+def _readable(X, *, by_blocks=False):
+    """X, its namespace and its device; in NumPy unless array API dispatch is on.
+
+    With `by_blocks` large rows of NumPy arrays and row sources stay where they are.
+    """
+    xp, device = np, None
+    if not is_row_source(X):
+        xp, dispatched, device = get_namespace_and_device(X)
+        if dispatched:
+            return X, xp, device
+    rows = rows_of(X)
+    if isinstance(rows, LargeRows) and not by_blocks:
+        rows = rows[:] if is_row_source(X) else host_array(X)
+    return rows, xp, device
 
 
 class _Moments(NamedTuple):
@@ -501,6 +518,17 @@ def _moments(X, rows):
         chunk = _chunk_moments(_float64(_take(X, rows[start : start + CHUNK_ROWS])))
         moments = _merge(moments, chunk)
     return _Moments(moments.n_rows, to_numpy(moments.mean), to_numpy(moments.scatter))
+
+
+def _moments_by_blocks(X: LargeRows, rows):
+    """Moments of some rows of a source, in one pass that skips blocks without any."""
+    moments = _Moments(0, np.zeros(X.shape[1]), np.zeros((X.shape[1], X.shape[1])))
+    for start in range(0, X.shape[0], CHUNK_ROWS):
+        first, last = np.searchsorted(rows, [start, start + CHUNK_ROWS])
+        if first < last:
+            block = X[start : start + CHUNK_ROWS][rows[first:last] - start]
+            moments = _merge(moments, _chunk_moments(_float64(block)))
+    return moments
 
 
 def _take(X, rows):

@@ -23,6 +23,7 @@ MODULES = [
     "skdict.interop",
     "skdict.metrics",
     "skdict.model_selection",
+    "skdict.parallel",
     "skdict.preprocessing",
     "skdict.probing",
     "skdict.steering",

@@ -1,0 +1,133 @@
+"""Transformers on rows that do not fit into memory: a source of rows, and codes in files."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
+
+from skdict._code_store import CodeWriter, load_codes
+from skdict._sources import check_row_source, read_rows, stream_blocks
+from skdict._validation import check_integer
+
+# Rows transformed at a time.
+BLOCK_ROWS = 16_384
+
+
+class TransformedRows:
+    """Rows of a source after a fitted transformer, block by block as they are asked for.
+
+    What comes before the dictionary in a pipeline turns 100 GB of rows into 100 GB more. This is a
+    row source itself: give it to ``fit`` of a dictionary, or to :func:`transform_to_disk`.
+
+    Parameters
+    ----------
+    source : array or row source, shape (n_samples, n_features)
+        NumPy array, memory map, array of zarr, h5py or dask, or :class:`ShardedRows`.
+    transformer : transformer
+        Fitted; what a row becomes must not depend on the rows beside it. Usually
+        ``pipeline[:-1]``.
+
+    Attributes
+    ----------
+    shape : tuple
+        Rows, and features after the transformer.
+    dtype : dtype
+        Type after the transformer.
+
+    Raises
+    ------
+    NotFittedError
+        If the transformer is not fitted.
+    ValueError
+        If the transformer gives sparse rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import Normalizer
+    >>> from skdict import TransformedRows
+    >>> X = np.arange(12.0).reshape(4, 3)
+    >>> rows = TransformedRows(X, Normalizer().fit(X))
+    >>> rows.shape, rows[2:4].round(2).tolist()
+    ((4, 3), [[0.49, 0.57, 0.66], [0.52, 0.58, 0.63]])
+    """
+
+    def __init__(self, source, transformer):
+        check_is_fitted(transformer)
+        n_rows, _, self._dtype = check_row_source(source)
+        self._source, self._transformer = source, transformer
+        example = self._transform(0, 1)
+        self.shape, self.dtype, self.ndim = (n_rows, example.shape[1]), example.dtype, 2
+        self.chunks = getattr(source, "chunks", None)
+
+    def _transform(self, start, stop):
+        rows = self._transformer.transform(read_rows(self._source, start, stop, self._dtype))
+        if sparse.issparse(rows):
+            raise ValueError("transformer must give dense rows, got sparse ones")
+        return np.asarray(rows)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        start, stop, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise ValueError(f"rows must be a slice of step 1, got step {step}")
+        return self._transform(start, stop)
+
+
+def transform_to_disk(estimator, X, path, *, block_rows=BLOCK_ROWS, overwrite=False, resume=False):
+    """Write the codes of all rows to a folder, with bounded memory.
+
+    Parameters
+    ----------
+    estimator : transformer
+        Fitted dictionary, or pipeline that ends in one.
+    X : array or row source, shape (n_samples, n_features)
+        NumPy array, memory map, array of zarr, h5py or dask, or :class:`ShardedRows`.
+    path : str or Path
+        Folder to write; see :class:`CodeWriter`.
+    block_rows : int, default=16384
+        Rows that are read and coded at a time; the next ones are read meanwhile.
+    overwrite : bool, default=False
+        Replace codes that are there, once the new ones are complete.
+    resume : bool, default=False
+        Go on behind the rows that an interrupted call has written.
+
+    Returns
+    -------
+    StoredCodes
+        The codes, on disk.
+
+    Raises
+    ------
+    ValueError
+        If a row is not finite, or a parameter is out of range.
+    OSError
+        If a file cannot be written; what was written is kept for ``resume=True``.
+
+    See Also
+    --------
+    load_codes : Opens them again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skdict import ICFLDictionary, transform_to_disk
+    >>> X = np.random.default_rng(0).normal(size=(300, 8))
+    >>> dictionary = ICFLDictionary(16, n_nonzero_coefs=2, max_steps=20, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     codes = transform_to_disk(dictionary, X, folder + "/codes")
+    ...     codes.shape, codes[:2].shape
+    ((300, 16), (2, 16))
+    """
+    check_integer("block_rows", block_rows, 1)
+    check_is_fitted(estimator)
+    n_rows, _, dtype = check_row_source(X)
+    n_components = estimator.transform(read_rows(X, 0, 1, dtype)).shape[1]
+    with CodeWriter(path, n_components, dtype=dtype, overwrite=overwrite, resume=resume) as writer:
+        for _, block in stream_blocks(X, block_rows, start=writer.n_rows, stop=n_rows):
+            writer.write(estimator.transform(block))
+    return load_codes(path)
