@@ -120,6 +120,30 @@ class TestReal:
             assert np.unique(wells.units[held_out & on_plate]).size == 12
         assert not np.isin(wells.units[~held_out], wells.units[held_out]).any()
 
+    def test_blocks_of_wells_and_lines_of_controls(self, tmp_path):
+        folder = tmp_path / "cmqtl_crispri_wells"
+        folder.mkdir()
+        well = [f"{row}{column}" for row in "ABCD" for column in range(1, 13)]
+        of_block = np.repeat(np.repeat(np.arange(12).reshape(2, 6), 2, 0), 2, 1).ravel()
+        gene = np.where(of_block < 6, "CONTROL", "WASF2")
+        made = {
+            "meta_plate": np.repeat(["p1", "p2"], 48), "meta_well": well * 2,
+            "meta_gene": np.tile(gene, 2), "meta_sample_id": np.tile(of_block % 2, 2),
+            "meta_is_control": np.tile(of_block < 6, 2),
+            "f0": np.tile(100.0 * (of_block % 2), 2), "f1": np.arange(96.0),
+        }  # fmt: skip
+        pd = pytest.importorskip("pandas")
+        pd.DataFrame(made).to_parquet(folder / "wells.parquet")
+        wells = effects_real.cmqtl(tmp_path)
+        _, sizes = np.unique(wells.units, return_counts=True)
+        assert sizes.tolist() == [4] * 24
+        assert set(wells.perturbation) == {"CONTROL 0", "CONTROL 1", "WASF2 0", "WASF2 1"}
+        assert np.abs(wells.X).max() == effects_real.CLIP
+        found = effects_real.hits_between_control_lines(wells.X, wells, {"random_state": 0})
+        assert found == 1  # f0 differs between the lines, f1 does not
+        alone = effects_real.jump_scope()
+        assert effects_real.hits_between_control_lines(alone.X, alone, {}) is None
+
     def test_json_has_no_infinity(self):
         found = effects_real.finite({"a": [1.0, float("inf"), (2,)], "b": "x"})
         assert found == {"a": [1.0, None, [2]], "b": "x"}

@@ -158,6 +158,10 @@ class DoseCurveDisplay(SavedDisplay):
             ax.set_xscale("symlog", linthresh=positive.min())
         elif positive.size:
             ax.set_xscale("log")
+        if positive.size and not np.isfinite(table["effect"]).any():
+            # nothing was drawn that a logarithmic axis could take its limits from
+            least = 0.0 if positive.size < table["dose"].size else positive.min() / 2
+            ax.set_xlim(least, 2 * positive.max())
         of = "activation rate" if self.statistic == "rate" else "strength where active"
         ax.set(xlabel="Dose" + (f" ({self.dose_unit})" if self.dose_unit else ""),
                ylabel=f"Effect on the {of}")  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, check_random_state
 
-from skdict._tables import table
+from skdict._tables import table_of
 from skdict._validation import check_real
 from skdict.effects._audit_design import read_design, unit_means
+from skdict.effects._audit_permutation import permute
 from skdict.effects._audit_variance import (
     adjusted_selectivity,
     design_table,
@@ -46,17 +47,18 @@ class TechnicalAudit(Bunch):
         Parameters
         ----------
         as_frame : bool, default=False
-            Return a pandas DataFrame instead of a Bunch.
+            Return a pandas DataFrame instead of a dict of columns.
 
         Returns
         -------
-        Bunch or DataFrame
-            Columns ``concept``, ``verdict``, the shares and q-values, ``main_factor`` (the factor
-            of the largest unique share) and ``main_factor_unique``, ``label``, ``selectivity``,
-            ``adjusted_selectivity`` and ``confounded_with``.
+        dict of ndarray, or DataFrame
+            Columns ``concept``, ``verdict``, ``n_active_units``, the shares and q-values,
+            ``main_factor`` (the factor of the largest unique share) and ``main_factor_unique``,
+            ``label``, ``selectivity``, ``adjusted_selectivity`` and ``confounded_with``.
         """
         n_concepts = self.verdict.shape[0]
-        columns = {"concept": np.arange(n_concepts), "verdict": self.verdict}
+        columns = {"concept": np.arange(n_concepts), "verdict": self.verdict,
+                   "n_active_units": self.n_active_units}  # fmt: skip
         names = ("biology_share", "technical_share", "unique_biology", "unique_technical", "shared",
                  "unexplained", "biology_q_value", "technical_q_value")  # fmt: skip
         columns |= {name: self[name] for name in names}
@@ -66,7 +68,7 @@ class TechnicalAudit(Bunch):
             columns["main_factor_unique"] = self.factor_unique[main, np.arange(n_concepts)]
         for name in ("label", "selectivity", "adjusted_selectivity", "confounded_with"):
             columns[name] = self[name]
-        return table(columns, as_frame)
+        return table_of(columns, as_frame)
 
     def by_factor(self, *, as_frame: bool = False):
         """One row per concept and factor.
@@ -74,11 +76,11 @@ class TechnicalAudit(Bunch):
         Parameters
         ----------
         as_frame : bool, default=False
-            Return a pandas DataFrame instead of a Bunch.
+            Return a pandas DataFrame instead of a dict of columns.
 
         Returns
         -------
-        Bunch or DataFrame
+        dict of ndarray, or DataFrame
             Columns ``concept``, ``factor``, ``share`` (the factor alone), ``unique`` (beyond the
             biology and the other factors) and ``shared`` (in common with the biology).
         """
@@ -90,7 +92,7 @@ class TechnicalAudit(Bunch):
             "unique": self.factor_unique.T.ravel(),
             "shared": self.factor_shared.T.ravel(),
         }
-        return table(columns, as_frame)
+        return table_of(columns, as_frame)
 
     def __repr__(self):
         """Summary: the design, what of the biology it aliases, and the verdicts."""
@@ -125,6 +127,7 @@ def technical_audit(
     categorical=(),
     min_share=0.05,
     level=0.05,
+    random_state=None,
 ) -> TechnicalAudit:
     r"""Share of each concept's activation that technical factors and biology explain.
 
@@ -143,8 +146,8 @@ def technical_audit(
       gives to either; 0 in a balanced design;
     - ``unexplained``: 1 minus the share of both.
 
-    **Verdict.** A part *counts* if it is at least `min_share` and its F test has a q-value
-    (Benjamini and Hochberg, over the concepts) of at most `level`.
+    **Verdict.** A part *counts* if it is at least `min_share` and its test (see the notes) has a
+    q-value (Benjamini and Hochberg, over the concepts) of at most `level`.
 
     - ``"mixed"``: both unique parts count.
     - ``"technical"``, ``"biological"``: one unique part counts, and the shared part gives no
@@ -171,9 +174,10 @@ def technical_audit(
     factors : dict or DataFrame
         Technical factors by name, a value per row each: plate, row, column, edge, cell count,
         depth, cell-cycle score. Strings, booleans and whole numbers of at most 48 distinct values
-        are categories; other numbers (and times) enter with their value and its square. A factor
-        that biology itself moves, such as the cell count under a toxic compound, takes biology's
-        share along: it becomes shared.
+        are categories, whether stored as int or float; other numbers (and times) enter with their
+        value and its square. Where few whole numbers are measured rather than named, give their
+        logarithm. A factor that biology itself moves, such as the cell count under a toxic
+        compound, takes biology's share along: it becomes shared.
     units : array-like, shape (n_samples,), default=None
         Independent unit of each row, such as the well of each cell; None makes each row a unit.
         Labels and categories must not differ in a unit; numbers are averaged.
@@ -185,6 +189,8 @@ def technical_audit(
         Smallest share of the variance that counts.
     level : float, default=0.05
         Largest q-value that counts.
+    random_state : int, RandomState instance or None, default=None
+        Draws the permutations.
 
     Returns
     -------
@@ -196,7 +202,8 @@ def technical_audit(
         - ``technical_share``, ``biology_share``: each alone; ``unique_technical``,
           ``unique_biology``, ``shared``, ``unexplained``: the partition;
         - ``technical_p_value``, ``biology_p_value``, ``technical_q_value``, ``biology_q_value``:
-          F tests of the unique parts; 1 where the design leaves nothing to test;
+          of the unique parts, see the notes; 1 where the design leaves nothing to test;
+        - ``n_active_units``: units with an active row;
         - ``factor_share``, ``factor_unique``, ``factor_shared``: of shape (n_factors, n_concepts),
           each factor alone, beyond the biology and all other factors, in common with the biology;
         - ``label``, ``selectivity``: the label of the largest selectivity and that value, of the
@@ -228,8 +235,17 @@ def technical_audit(
     Notes
     -----
     Rows of one well are alike; as units of their own they make every test too sure of itself.
-    The F tests take residuals of equal variance; sparse activations are far from normal, but with
-    many units the tests hold roughly.
+
+    **P-values.** Of sparse activations an F test finds too much: that two of a few active units
+    have one label is rarer by the F distribution than by chance. Where a part is at least
+    `min_share` and its F test has a q-value of at most `level`, its p-value is therefore the larger
+    one of the F test and of a permutation test with the same sums of squares. All units are
+    exchanged for a side alone; units of one label for the unique technical part; for the unique
+    part of biology, residuals of the technical fit [2]_ within the levels of the categorical factor
+    that explains most of the concept. There are 199 permutations or as many as the q-values
+    ask for, up to 10,000 (fewer with more than 40,000 units), where a p-value that no draw reaches
+    is that of Pearson's third type with the moments of the draws; a concept is left once it cannot
+    count any more [3]_. Elsewhere the p-value is that of the F test.
 
     A factor as fine as the biology, such as the well in a layout that is the same on all plates,
     can explain all that biology does: then nothing is separable. Row and column are coarser and
@@ -245,6 +261,10 @@ def technical_audit(
     .. [1] Peres-Neto, P. R., Legendre, P., Dray, S. and Borcard, D. (2006). "Variation
        partitioning of species data matrices: estimation and comparison of fractions". Ecology 87,
        2614-2625.
+    .. [2] Freedman, D. and Lane, D. (1983). "A nonstochastic interpretation of reported
+       significance levels". Journal of Business & Economic Statistics 1, 292-298.
+    .. [3] Besag, J. and Clifford, P. (1991). "Sequential Monte Carlo p-values". Biometrika 78,
+       301-304.
 
     Examples
     --------
@@ -272,18 +292,23 @@ def technical_audit(
     check_active(active, codes.shape[1])
     design = read_design(biology, factors, units, categorical, codes.shape[0])
     products = products_of(design)
-    found = shares(products, unit_means(codes, design.units))
-    pattern = active_pattern(codes, active)
-    is_active = column_counts(pattern) > 0
+    activation = unit_means(codes, design.units)
+    found = shares(products, activation)
+    rates = unit_means(active_pattern(codes, active), design.units)
+    n_active_units = column_counts(rates)
+    is_active = n_active_units > 0
     for name, values in found.items():
         if np.ndim(values):
             values[..., ~is_active] = 1.0 if name.endswith("p_value") else 0.0
+    permute(found, products, design, activation, is_active, min_share=min_share, level=level,
+            rng=check_random_state(random_state))  # fmt: skip
     layout = design_table(products, design)
     verdict = verdicts(found, layout, is_active, min_share=min_share, level=level)
-    best, selectivity, adjusted = adjusted_selectivity(products, unit_means(pattern, design.units))
+    best, selectivity, adjusted = adjusted_selectivity(products, rates)
     return TechnicalAudit(
         verdict=verdict,
         confounded_with=confounded_with(found, verdict, design.names),
+        n_active_units=n_active_units,
         **{name: found[name] for name in _ENTRIES},
         shared=found.technical_share + found.biology_share - found.total_share,
         unexplained=1.0 - found.total_share,

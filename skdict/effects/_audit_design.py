@@ -27,11 +27,14 @@ class Factor:
         An indicator per level, or the value and its square.
     columns : csr_array, shape (n_units, n_columns)
         The columns, scaled to length one about their means.
+    levels : ndarray of int, shape (n_units,), or None
+        Level of each unit; None for a continuous factor.
     """
 
     name: str
     kind: str
     columns: sparse.csr_array
+    levels: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def _of_units(parameter: str, names, index, units: Units) -> np.ndarray:
         here, there = names[index[[units.first[units.index[row]], row]]].tolist()
         raise ValueError(
             f"{parameter} must be the same in all rows of a unit, but unit {unit!r} has {here!r} "
-            f"and {there!r}; pass finer units, for example both names joined"
+            f"and {there!r}; pass finer units, for example both names joined (or, of a number that "
+            "was measured, its mean over the unit)"
         )
     return index[units.first]
 
@@ -154,6 +158,7 @@ def _read_factor(name: str, values, units: Units, is_named: bool) -> Factor | No
     parameter = f"factors[{name!r}]"
     values = _natural_type(values)
     check_length(values, units.index.shape[0], parameter)
+    index = None
     if not is_named and _is_measured(values):
         columns, kind = _powers(parameter, values, units), "continuous"
     else:
@@ -161,7 +166,7 @@ def _read_factor(name: str, values, units: Units, is_named: bool) -> Factor | No
         index = _of_units(parameter, names, index, units)
         columns, kind = indicators(index, names.shape[0]), "categorical"
     columns = _unit_length(columns)
-    return Factor(name, kind, columns) if columns.shape[1] else None
+    return Factor(name, kind, columns, index) if columns.shape[1] else None
 
 
 def _natural_type(values) -> np.ndarray:
@@ -180,9 +185,14 @@ def _natural_type(values) -> np.ndarray:
 
 def _is_measured(values: np.ndarray) -> bool:
     """Whether values are measured, such as counts of cells, rather than names."""
-    if values.dtype.kind in "iu":
-        return np.unique(values).shape[0] > MOST_NUMBERED_LEVELS
-    return values.dtype.kind in "fmM"
+    if values.dtype.kind in "mM":
+        return True
+    if values.dtype.kind == "f":
+        # a column of whole numbers is read as floats by much software: a plate stays a name
+        values = values[~np.isnan(values)]
+        if not (np.isfinite(values) & (values == np.floor(values))).all():
+            return True
+    return values.dtype.kind in "iuf" and np.unique(values).shape[0] > MOST_NUMBERED_LEVELS
 
 
 def _powers(parameter: str, values: np.ndarray, units: Units) -> sparse.csr_array:

@@ -26,8 +26,8 @@ from skdict.effects._relabel import (
     read_rows,
     take_rows,
 )
+from skdict.effects._table_test import STATISTICS
 
-STATISTICS = ("rate", "strength")
 P_VALUES = ("p_value", "tail_p_value")
 
 
@@ -102,6 +102,10 @@ def pseudo_compounds(
     >>> np.bincount(drawn.perturbation[~drawn.control])
     array([4])
     """
+    if np.ndim(plate) != 1:
+        raise ValueError(
+            f"plate must hold a plate per row (of all rows where control is None), got {plate!r}"
+        )
     if control is not None:
         check_same_length(control=control, plate=plate)
     controls = read_controls(
@@ -227,7 +231,8 @@ def false_positive_rate(
         Units that the screen takes instead, to see what a wrong choice does: with
         ``numpy.arange(n_rows)`` cells count as replicates. None takes `units`.
     n_units_per_plate, n_compounds, n_plates_per_compound
-        As in :func:`pseudo_compounds`.
+        As in :func:`pseudo_compounds`. With `held_out` a pseudo-compound must lie on plates of
+        both kinds.
     n_repeats : int, default=20
         Number of relabellings, at least 2.
     levels : sequence of float in (0, 1), default=(0.01, 0.05)
@@ -360,6 +365,8 @@ def _check_rate_parameters(pipeline, refit, n_repeats, levels, fdr_level, confid
         raise ValueError(f"levels must be a sequence of numbers in (0, 1), got {levels!r}")
     for level in levels:
         check_real("levels", level, 0, 1, open_low=True)
+        if level == 1:
+            raise ValueError(f"levels must be less than 1, got {levels!r}: all p-values count")
     check_real("fdr_level", fdr_level, 0, 1)
     check_real("confidence_level", confidence_level, 0, 1, open_low=True)
     if confidence_level == 1:

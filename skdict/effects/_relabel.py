@@ -224,6 +224,8 @@ class Screen:
             units = np.asarray(units)[controls.rows]
         self.plate = np.asarray(plate)[controls.rows]
         self.units, self.fdr_level, self.settings = units, fdr_level, settings
+        if settings.get("held_out") is not None:
+            _check_both_kinds(settings["held_out"], np.unique(self.plate), controls)
 
     def run(self, codes, drawn: Relabelling, seed: int):
         """Screen the codes of the rows kept.
@@ -270,4 +272,18 @@ def _check_settings(settings: dict) -> None:
         raise TypeError(
             f"the screen takes the further arguments {', '.join(sorted(known))}, got "
             f"{', '.join(unknown)}" + (": controls have no dose" if "dose" in unknown else "")
+        )
+
+
+def _check_both_kinds(held_out, plates, controls) -> None:
+    """Raise ValueError unless every pseudo-compound lies on held-out and on other plates."""
+    n_held_out = int(np.isin(plates, np.atleast_1d(np.asarray(held_out))).sum())
+    n_largest = max(n_held_out, plates.size - n_held_out)
+    n_drawn = controls.n_plates_per_compound
+    if 0 < n_held_out < plates.size and n_drawn <= n_largest:
+        raise ValueError(
+            f"n_plates_per_compound={n_drawn} with held_out={held_out!r} leaves pseudo-compounds "
+            f"on one kind of plates, so that nothing can replicate: of {plates.size} plates with "
+            f"enough control units {n_held_out} are held out, and those of a compound are drawn at "
+            f"random; pass n_plates_per_compound of at least {n_largest + 1}, or None for all"
         )

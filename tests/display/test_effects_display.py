@@ -87,3 +87,11 @@ def test_dose_curve_draws_the_response(screen):
 def test_a_dose_of_zero_has_a_place():
     display = DoseCurveDisplay([0.0, 1.0, 10.0], [0.0, 0.1, 0.2]).plot()
     assert display.ax_.get_xscale() == "symlog"
+
+
+@pytest.mark.parametrize(("doses", "scale"), [([1.0, 10.0], "log"), ([0.0, 10.0], "symlog")])
+def test_a_dose_curve_of_which_nothing_is_known_can_be_saved(tmp_path, doses, scale):
+    display = DoseCurveDisplay(doses, [np.nan, np.nan], low=[np.nan] * 2, high=[np.nan] * 2).plot()
+    low, high = display.ax_.get_xlim()
+    assert display.ax_.get_xscale() == scale and low <= doses[0] and high >= doses[1]
+    display.figure_.savefig(tmp_path / "curve.svg")

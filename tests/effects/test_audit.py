@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from scipy.stats import f as f_distribution
-from scipy.stats import kstest
+from scipy.stats import false_discovery_control, kstest
 
 from skdict.effects import TechnicalAudit, technical_audit
+from skdict.effects._audit_design import read_design
+from skdict.effects._audit_permutation import BiologyBeyondTechnical, TechnicalBeyondBiology
+from skdict.effects._audit_variance import products_of
 from skdict.metrics import selectivity_scores
 
 
@@ -67,8 +70,6 @@ def test_shares_and_p_values_are_those_of_least_squares(screen, sparse, shift):
         "unique_biology": share(T, TB, TB, y),
         "shared": share([], T, TB, y) - share(B, TB, TB, y),
         "unexplained": 1 - share([], TB, TB, y),
-        "technical_p_value": f_test(B, TB, y),
-        "biology_p_value": f_test(T, TB, y),
         "factor_share": [share([], [part], TB, y) for part in T],
         "factor_unique": [share([other for other in TB if other is not part], TB, TB, y)
                           for part in T],
@@ -76,6 +77,12 @@ def test_shares_and_p_values_are_those_of_least_squares(screen, sparse, shift):
     }  # fmt: skip
     for name, values in expected.items():
         np.testing.assert_allclose(audit[name], values, atol=1e-8, err_msg=name)
+    for name, p_value in (("technical", f_test(B, TB, y)), ("biology", f_test(T, TB, y))):
+        asked = audit[f"unique_{name}"] >= 0.05
+        asked &= false_discovery_control(p_value) <= 0.05  # the F test alone does not decide
+        found = audit[f"{name}_p_value"]
+        np.testing.assert_allclose(found[~asked], p_value[~asked], atol=1e-8)
+        assert asked.any() and (found[asked] >= p_value[asked]).all()
     assert audit.n_residual == 240 - 1 - residual(TB, y)[1]
     parts_of_one = ("unique_technical", "unique_biology", "shared", "unexplained")
     np.testing.assert_allclose(sum(audit[name] for name in parts_of_one), 1.0)
@@ -226,7 +233,7 @@ def test_null_p_values_are_uniform():
     # half the plates lack half the compounds: not balanced
     kept = (plate < 4) | (compound < 10)
     codes = rng.normal(size=(kept.sum(), 1500))
-    factors = {"plate": plate[kept], "count": count[kept].astype(float)}
+    factors = {"plate": plate[kept], "count": np.log(count[kept])}
     audit = technical_audit(codes, compound[kept], factors)
     assert kstest(audit.technical_p_value, "uniform").pvalue > 0.01
     assert kstest(audit.biology_p_value, "uniform").pvalue > 0.01
@@ -235,18 +242,92 @@ def test_null_p_values_are_uniform():
         assert abs(audit[name].mean()) < 0.003  # adjusted: zero in the mean
 
 
+def test_whole_numbers_are_names_as_int_and_as_float():
+    # Three of twelve plates are bright, and X lies on these alone.
+    rng = np.random.default_rng(0)
+    plate = np.repeat(np.arange(1, 13), 24)
+    bright = np.isin(plate, [3, 7, 10])
+    compound = np.concatenate([rng.permutation(24) for _ in range(12)]).astype(str)
+    compound[bright & (rng.random(288) < 0.5)] = "X"
+    codes = rng.normal(size=(288, 30)) + 3 * bright[:, None]
+    audits = [
+        technical_audit(codes, compound, {"plate": values}, random_state=0)
+        for values in (plate, plate.astype(float))
+    ]
+    assert audits[1].design["kind"][0] == "categorical"
+    for audit in audits:
+        assert (audit.verdict == "technical").all()
+
+
+def statistic_by_least_squares(design, order, codes, residual_of):
+    """Partial share of `design` moved to other units, beside the moved other columns."""
+    tested, others = (np.column_stack([np.ones(len(codes)), part])[order] for part in design)
+    y = residual_of(codes)
+    (left_0, _), (left, _) = residual([others], y), residual([others, tested], y)
+    return (left_0 - left) / left_0
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_permuted_statistics_are_those_of_least_squares(screen, sparse):
+    codes, compound, factors = screen
+    design = read_design(compound, factors, None, (), 240)
+    products = products_of(design)
+    T, B = products.technical.toarray(), dummies(compound)
+    activation = csr_array(codes).tocsc() if sparse else codes
+    order = np.random.default_rng(0).permutation(240)
+    columns = np.column_stack([np.ones(240), T])
+
+    def without_technical(y):
+        return y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+
+    expected = statistic_by_least_squares((B, T), order, codes, without_technical)
+    found = BiologyBeyondTechnical(products, activation).statistic(order)
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    # within labels: order units of each label anew
+    within = np.empty(240, dtype=int)
+    within[np.argsort(compound, kind="stable")] = np.lexsort((order, compound))
+    (left_0, _), (left, _) = residual([B], codes), residual([B, T[within]], codes)
+    found = TechnicalBeyondBiology(products, activation).statistic(within)
+    np.testing.assert_allclose(found, left_0 - left, atol=1e-10)
+
+
+def test_few_active_units_that_meet_by_chance_are_no_biology():
+    # The F test alone calls some of these biological in almost every draw.
+    rng = np.random.default_rng(0)
+    compound, plate = np.tile(np.repeat(np.arange(90), 4), 2), np.repeat([0, 1], 360)
+    wrong, by_f_test = 0, 0
+    for seed in range(4):
+        codes = (rng.random((720, 400)) < 0.01) * rng.lognormal(size=(720, 400))
+        codes[0] += 1e-9  # none is never active
+        audit = technical_audit(csr_array(codes), compound, {"plate": plate}, random_state=seed)
+        wrong += 400 - audit.counts()["unexplained"]
+        p_value = f_test([dummies(plate)], [dummies(plate), dummies(compound)], codes)
+        by_f_test += np.count_nonzero(false_discovery_control(p_value) < 0.05)
+    assert by_f_test >= 3 and wrong <= 1
+
+
+def test_a_concept_of_one_plate_is_no_biology_of_the_labels_there():
+    # Every plate has labels of its own and each concept is active on one plate alone.
+    rng = np.random.default_rng(1)
+    plate = np.repeat(np.arange(6), 120)
+    compound = 15 * plate + np.tile(np.arange(15), 48)
+    codes = (rng.random((720, 300)) < 0.3) * (plate[:, None] == rng.integers(0, 6, 300))
+    audit = technical_audit(codes * 1.0, compound, {"plate": plate}, random_state=0)
+    assert audit.counts()["biological"] + audit.counts()["mixed"] <= 1
+
+
 def test_units_are_means_of_their_rows(screen):
     codes, compound, factors = screen
-    whole = technical_audit(codes, compound, factors)
+    whole = technical_audit(codes, compound, factors, random_state=0)
     # every unit as two rows about its mean, in another order
     order = np.random.default_rng(1).permutation(480)
     rows = np.concatenate([1.5 * codes, 0.5 * codes])[order]
     unit = np.tile(np.arange(240), 2)[order]
     factors = {name: np.tile(values, 2)[order] for name, values in factors.items()}
     factors["count"] = factors["count"] + np.where(order < 240, 1.0, -1.0)
-    by_unit = technical_audit(csr_array(rows), compound[unit], factors, units=unit)
+    by_unit = technical_audit(csr_array(rows), compound[unit], factors, units=unit, random_state=0)
     assert by_unit.n_units == 240
-    for name in ("unique_technical", "biology_p_value", "selectivity", "adjusted_selectivity"):
+    for name in ("unique_technical", "technical_share", "selectivity", "adjusted_selectivity"):
         np.testing.assert_allclose(by_unit[name], whole[name], atol=1e-10)
     assert np.array_equal(by_unit.verdict, whole.verdict)
 
@@ -283,6 +364,7 @@ def test_kinds_of_factors(screen):
         "columns": np.arange(n) % 48,
         "number": np.arange(n) % 60,
         "float": np.tile([1.0, 2.0], n // 2),
+        "fraction": np.tile([1.0, 2.5], n // 2),
         "objects": np.array([float(i) for i in range(n)], dtype=object),
         "time": np.datetime64("2021-03-01") + np.arange(n),
         "constant": np.ones(n),
@@ -292,12 +374,12 @@ def test_kinds_of_factors(screen):
     audit = technical_audit(codes, compound, factors)
     kinds = dict(zip(audit.design["factor"], audit.design["kind"]))
     assert [name for name, kind in kinds.items() if kind == "categorical"] == [
-        "text", "flag", "columns",
+        "text", "flag", "columns", "float", "large",
     ]  # fmt: skip
     assert audit.excluded["factor"] == ["constant", "one name"]
     assert all("constant" in reason for reason in audit.excluded["reason"])
     columns = dict(zip(audit.design["factor"], audit.design["n_columns"]))
-    assert columns["float"] == 1 and columns["number"] == 2  # a square of two values is no news
+    assert columns["fraction"] == 1 and columns["number"] == 2  # a square of two values is no news
     forced = technical_audit(codes, compound, factors, categorical=["number"])
     assert dict(zip(forced.design["factor"], forced.design["n_columns"]))["number"] == 60
 
@@ -306,7 +388,7 @@ def test_a_perfect_fit():
     compound, plate, _ = BALANCED
     audit = technical_audit((compound == 3)[:, None] * 1.0, compound, {"plate": plate})
     assert audit.verdict[0] == "biological" and audit.unique_biology[0] == pytest.approx(1)
-    assert audit.technical_p_value[0] > 0.9 and audit.biology_p_value[0] == 0
+    assert audit.technical_p_value[0] > 0.9 and audit.biology_p_value[0] == 1 / 200
     assert audit.label[0] == 3 and audit.adjusted_selectivity[0] == pytest.approx(1)
 
 
@@ -325,7 +407,8 @@ def test_silent_and_constant_concepts(screen):
     # concepts that are never active do not weigh on the others
     alive = np.setdiff1d(np.arange(12), [3, 5])
     few = technical_audit(codes[:, alive], compound, factors, active="positive")
-    np.testing.assert_allclose(few.biology_q_value, audit.biology_q_value[alive], rtol=1e-6)
+    np.testing.assert_allclose(few.biology_q_value, audit.biology_q_value[alive], atol=0.05)
+    assert np.array_equal(audit.n_active_units > 0, audit.verdict != "never active")
 
 
 def test_tables_and_summary(screen):
@@ -347,7 +430,8 @@ def test_tables_and_summary(screen):
     none = technical_audit(codes, compound, {"constant": np.ones(240)})
     assert "excluded, constant" in repr(none) and "main_factor" not in none.table()
     assert set(none.verdict) <= {"biological", "unexplained"}
-    assert len(none.by_factor().concept) == 0
+    assert type(audit.table()) is type(audit.by_factor()) is dict
+    assert len(none.by_factor()["concept"]) == 0
 
 
 def test_bad_input_names_what_is_wrong(screen):

@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 
 from skdict._units import Resampling
 from skdict.effects import detection_limit, false_positive_rate
-from skdict.effects._detection_limit import _limit, _limits, replace_rows
+from skdict.effects._detection_limit import _limit, _limits
+from skdict.effects._planting import replace_rows
 
 PLATE = np.repeat(["a", "b"], 24)
 
@@ -89,6 +90,17 @@ class TestPlanting:
         assert np.array_equal(found.detected, plain.detected)
         _, batches = planted_by(X.astype(np.float32), strengths=[1])
         assert all(batch.dtype == np.float32 for batch in batches)
+
+    def test_whole_numbers_take_effects_that_are_none(self, rng):
+        counts = rng.poisson(3, size=(48, 4))
+        settings = {"strengths": [0.1, 10], "n_repeats": 3, "n_permutations": 99}
+        found = [
+            detection_limit(X, None, PLATE, {"raw": None}, random_state=0, **settings)
+            for X in (counts, counts.astype(float))
+        ]
+        assert np.array_equal(found[0].detected, found[1].detected)
+        replaced = replace_rows(np.arange(6).reshape(3, 2), np.array([1]), np.array([[0.5, 1.5]]))
+        assert replaced.tolist() == [[0, 1], [0.5, 1.5], [4, 5]]
 
     @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
     def test_rows_are_replaced_in_their_places(self, rng, form):
@@ -237,6 +249,9 @@ def test_bad_input_is_named(X, settings, error, message):
 
 
 def test_rows_that_cannot_be_planted_in(X):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="X must hold numbers in all columns"):
+        detection_limit(pandas.DataFrame({"a": ["x"] * 48}), None, PLATE, {"raw": None})
     with pytest.raises(TypeError, match="X must be dense"):
         detection_limit(sparse.csr_array(X), None, PLATE, {"raw": None})
     with pytest.raises(ValueError, match="X must vary among the controls"):
@@ -244,3 +259,8 @@ def test_rows_that_cannot_be_planted_in(X):
     X[3, 0] = np.nan
     with pytest.raises(ValueError, match="X holds NaN"):
         detection_limit(X, None, PLATE, {"raw": None})
+
+
+def test_held_out_plates_and_compounds_on_one_plate(X):
+    with pytest.raises(ValueError, match="n_plates_per_compound=1 with held_out='b' leaves"):
+        detection_limit(X, None, PLATE, {"raw": None}, held_out="b", n_plates_per_compound=1)

@@ -97,7 +97,9 @@ class TestFalsePositiveRate:
     def test_wells_hold_the_level_and_cells_as_replicates_do_not(self, rng):
         codes, plate, well = cells(rng)
         settings = {"n_units_per_plate": 3, "n_repeats": 12, "n_permutations": 199}
-        right = false_positive_rate(codes, None, plate, units=well, random_state=0, **settings)
+        right = false_positive_rate(
+            codes, None, plate, units=well, confidence_level=0.99, random_state=0, **settings
+        )
         assert right.n_compounds == 24 and right.rates["n_pairs"].sum() > 2000
         assert (right.rates["low"] <= right.rates["level"]).all()
         assert right.any_hit.low <= 0.05
@@ -112,13 +114,13 @@ class TestFalsePositiveRate:
         codes, plate, well = cells(rng, n_plates=2)
         found = false_positive_rate(
             sparse.csr_array(codes), None, plate, units=well, n_repeats=4, n_permutations=99,
-            levels=[0.2, 1.0], fdr_level=1.0, confidence_level=0.9, random_state=0,
+            levels=[0.2, 0.999], fdr_level=1.0, confidence_level=0.9, random_state=0,
         )  # fmt: skip
         by_repeat = found.by_repeat
         of_rate = found.rates["statistic"] == "rate"
         assert (found.rates["n_pairs"][of_rate] == by_repeat["n_pairs_rate"].sum()).all()
-        # at the level 1 everything is found
-        assert (found.rates["share"][found.rates["level"] == 1.0] == 1.0).all()
+        share = found.rates["share"].reshape(-1, 2)
+        assert (share[:, 0] < share[:, 1]).all()
         assert np.array_equal(by_repeat["n_compounds_with_hit"], by_repeat["n_compounds"])
         assert found.mean_hits == by_repeat["n_hits"].mean()
         exact = stats.binomtest(4, 4).proportion_ci(0.9, method="exact")
@@ -229,6 +231,12 @@ def test_refitting_shows_a_whitener_that_is_overfitted_to_its_controls(rng):
         ({"refit": "yes"}, ValueError, "refit must be one of 'relabelled', True, False"),
         ({"n_repeats": 1}, ValueError, "n_repeats must be an integer >= 2"),
         ({"levels": [0.0]}, ValueError, r"levels must be in \(0, 1\]"),
+        ({"levels": [0.5, 1.0]}, ValueError, "levels must be less than 1"),
+        (
+            {"held_out": 1, "n_plates_per_compound": 1},
+            ValueError,
+            "n_plates_per_compound=1 with held_out=1 leaves .* at least 2, or None",
+        ),
         ({"levels": []}, ValueError, "levels must be a sequence"),
         ({"confidence_level": 1.0}, ValueError, "confidence_level must be less than 1"),
         ({"dose": 1}, TypeError, "got dose: controls have no dose"),
@@ -239,3 +247,17 @@ def test_refitting_shows_a_whitener_that_is_overfitted_to_its_controls(rng):
 def test_bad_input_is_named(rng, settings, error, message):
     with pytest.raises(error, match=message):
         false_positive_rate(rng.normal(size=(32, 3)), None, np.repeat([0, 1], 16), **settings)
+
+
+def test_a_plate_that_is_no_plate_per_row():
+    with pytest.raises(ValueError, match="plate must hold .* where control is None.* got 5"):
+        pseudo_compounds(None, 5)
+
+
+def test_compounds_on_most_plates_lie_on_both_kinds(rng):
+    plate = np.repeat([0, 1, 2], 16)
+    found = false_positive_rate(
+        rng.normal(size=(48, 3)), None, plate, n_repeats=2, n_permutations=19, random_state=0,
+        held_out=[2], n_plates_per_compound=3,
+    )  # fmt: skip
+    assert found.n_plates == 3
