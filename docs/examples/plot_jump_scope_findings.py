@@ -104,7 +104,7 @@ factors = {
     "edge": place.edge,
     "cell count": wells.n_cells,
 }
-audit = technical_audit(codes, wells.compound, factors, units=unit)
+audit = technical_audit(codes, wells.compound, factors, units=unit, random_state=0)
 print(audit)
 
 # %%
@@ -343,7 +343,8 @@ with tempfile.TemporaryDirectory() as folder:
 # all plates**; what is peculiar to a single well, and its row, column and neighbours do not share,
 # looks like the compound. With the well itself as a factor the audit says so:
 
-with_well = technical_audit(codes, wells.compound, factors | {"well": wells.well}, units=unit)
+everything = factors | {"well": wells.well}
+with_well = technical_audit(codes, wells.compound, everything, units=unit, random_state=0)
 print(with_well.counts())
 aliased = dict(zip(with_well.design["factor"], with_well.design["aliased_share"], strict=True))
 print(f"of the compounds' degrees of freedom the well takes {aliased['well']:.0%}")

@@ -158,8 +158,8 @@ def technical_audit(
       variance), and if the design cannot refute it: had the other side made the shared part, then
       its fit would have left less than `min_share` of its own, or half of that is there.
     - No unique part counts, and neither does a side alone: ``"unexplained"``. If one side alone
-      counts and its unique part exceeds the shared part, it is that side; otherwise
-      ``"not separable"``.
+      counts and its unique part exceeds the shared part, with a q-value of at most `level`, it is
+      that side; otherwise ``"not separable"``.
     - ``"never active"``: no row is active; not tested, shares are 0.
 
     What is not separable is so by design: ``confounded_with`` names the factors, and ``design``
@@ -244,8 +244,10 @@ def technical_audit(
     part of biology, residuals of the technical fit [2]_ within the levels of the categorical factor
     that explains most of the concept. There are 199 permutations or as many as the q-values
     ask for, up to 10,000 (fewer with more than 40,000 units), where a p-value that no draw reaches
-    is that of Pearson's third type with the moments of the draws; a concept is left once it cannot
-    count any more [3]_. Elsewhere the p-value is that of the F test.
+    is that of Pearson's third type with the moments of the draws. A concept is left once it cannot
+    count any more [3]_, or once it lies so far above all draws that Cantelli's inequality, with
+    twice their standard deviation, settles it: that bound is then the p-value. Elsewhere the
+    p-value is that of the F test.
 
     A factor as fine as the biology, such as the well in a layout that is the same on all plates,
     can explain all that biology does: then nothing is separable. Row and column are coarser and

@@ -51,6 +51,11 @@ def verdicts(shares, design, active: np.ndarray, *, min_share: float, level: flo
     open_technical &= biology_alone & unseen(shares.unique_biology, shares.visible_biology)
     open_biology = (shared > shares.unique_biology) | by_layout[1]
     open_biology &= technical_alone & unseen(shares.unique_technical, shares.visible_technical)
+    # alone, a side may count for what is shared and some noise: its own part must be seen
+    seen_technical = q_values(shares.technical_p_value, active) <= level
+    seen_technical &= shares.unique_technical > shared
+    seen_biology = q_values(shares.biology_p_value, active) <= level
+    seen_biology &= shares.unique_biology > shared
     rules = [
         (~active, "never active"),
         (technical & biology, "mixed"),
@@ -58,8 +63,8 @@ def verdicts(shares, design, active: np.ndarray, *, min_share: float, level: flo
         (technical, "technical"),
         (biology, "biological"),
         (technical_alone & biology_alone, "not separable"),
-        (technical_alone & (shares.unique_technical > shared), "technical"),
-        (biology_alone & (shares.unique_biology > shared), "biological"),
+        (technical_alone & seen_technical, "technical"),
+        (biology_alone & seen_biology, "biological"),
         (technical_alone | biology_alone, "not separable"),
     ]
     conditions, names = zip(*rules)

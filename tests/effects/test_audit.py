@@ -388,7 +388,7 @@ def test_a_perfect_fit():
     compound, plate, _ = BALANCED
     audit = technical_audit((compound == 3)[:, None] * 1.0, compound, {"plate": plate})
     assert audit.verdict[0] == "biological" and audit.unique_biology[0] == pytest.approx(1)
-    assert audit.technical_p_value[0] > 0.9 and audit.biology_p_value[0] == 1 / 200
+    assert audit.technical_p_value[0] > 0.9 and audit.biology_p_value[0] <= 0.005
     assert audit.label[0] == 3 and audit.adjusted_selectivity[0] == pytest.approx(1)
 
 
