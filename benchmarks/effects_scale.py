@@ -153,8 +153,8 @@ def run(quick=False):
         f"x 2: {found['seconds']:.0f} s ({found['processor_seconds']:.0f} s of processors), "
         f"{found['peak_gib']:.2f} GiB above the codes at the peak; planted effects found "
         f"{found['planted_found']:.1%}, false among hits {found['false_share']:.1%}; SciPy "
-        f"{opponent * 1e3:.2f} ms a test on one plate, {ratio:.0f} times as long for as many; exact "
-        f"p-values differ by {worst:.0e}",
+        f"{opponent * 1e3:.2f} ms a test on one plate, {ratio:.0f} times as long for as many; "
+        f"exact p-values differ by {worst:.0e}",
         flush=True,
     )
     return found | {"opponent_seconds": opponent, "ratio": ratio, "worst": worst}

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 N_LINES = 10
 
 
-def steps(
-    n_steps: int, what: str, verbose: int, *, task: str = "selectivity"
-) -> Iterator[int]:
+def steps(n_steps: int, what: str, verbose: int, *, task: str = "selectivity") -> Iterator[int]:
     """Yield 0 to ``n_steps - 1``; with `verbose` print about ten lines with the time left.
 
     Parameters
