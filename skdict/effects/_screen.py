@@ -167,7 +167,7 @@ def concept_effects(
     permuted among its units of a plate; the statistic is the sum of rank times value.
 
     **Cost.** For each perturbation, n_permutations times the active entries of its units, and a
-    pass over the concepts for each permutation. Results take about 70 bytes for each pair,
+    pass over the concepts for each permutation. Results take about 80 bytes for each pair,
     as much again for the held-out plates, and twice that with doses.
 
     References
