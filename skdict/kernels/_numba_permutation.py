@@ -252,8 +252,8 @@ def count_rates(
     groups,  # IN (n_tested,) group of the tail, -1 for none
     floor,
     bin_width,
-    counts,  # INOUT (n_tested, 2) permutations at least and at most as large
-    tails,  # INOUT (n_groups, 2, n_bins) null z beyond the floor, below and above
+    counts,  # IN OUT (n_tested, 2) permutations at least and at most as large
+    tails,  # IN OUT (n_groups, 2, n_bins) null z beyond the floor, below and above
 ):
     """Count the permutations start:stop whose rates reach the observed z, and their tails."""
     n_tested = z.shape[0]
@@ -291,7 +291,7 @@ def count_all_rates(
     welch,  # whether the weights are two arms with a variance each
     tie,
     z,  # OUT (n_tested,) observed
-    counts,  # INOUT (n_tested, 2)
+    counts,  # IN OUT (n_tested, 2)
 ):
     """Count, of all arrangements, those whose rates reach; for the concepts start:stop."""
     values = np.empty(blocks[-1])
@@ -325,9 +325,9 @@ def count_strengths(
     floor,
     bin_width,
     z,  # OUT (n_tested,) observed
-    counts,  # INOUT (n_tested, 2)
+    counts,  # IN OUT (n_tested, 2)
     n_distinct,  # OUT (n_tested,) arrangements of the weights among the active units
-    tails,  # INOUT (n_groups, 2, n_bins)
+    tails,  # IN OUT (n_groups, 2, n_bins)
 ):
     """The same for the strengths of the concepts start:stop, among their active units."""
     for m in range(start, stop):
