@@ -96,10 +96,14 @@ class PooledTails:
         above : ndarray of bool
             Whether they lie above zero.
         """
-        at_least = np.cumsum(self.counts[..., ::-1], axis=3)[..., ::-1]
         # A bin that is shared counts whole, and equal statistics may differ in the last digits and
         # lie in the bin below: p-values err upwards.
         place = ((np.abs(z) * (1 - 1e-9) - 1e-9 - self.floor) / self._width).astype(np.int64)
-        place = np.clip(place, 0, at_least.shape[3] - 1)
-        reached = at_least[share, group, above.astype(np.int64), place]
+        place = np.clip(place, 0, self.counts.shape[3] - 1)
+        key = (share.astype(np.int64) * N_GROUPS + group) * 2 + above
+        tables = self.counts.reshape(-1, self.counts.shape[3])
+        reached = np.empty(z.shape[0], np.int64)
+        for one in np.unique(key):  # of the many tables few are in use
+            pairs = key == one
+            reached[pairs] = np.cumsum(tables[one, ::-1])[::-1][place[pairs]]
         return (1 + reached) / (1 + self.n_draws[share, group])
