@@ -37,7 +37,7 @@ def dose_response(
 
     .. math::
 
-       \Delta \pm t\, s \Big/ \sqrt{\textstyle\sum_q w_q} , \qquad w_q = n_q c_q / (n_q + c_q).
+       \Delta \pm \frac{t\, s}{\sqrt{\sum_q w_q}} , \qquad w_q = \frac{n_q c_q}{n_q + c_q} .
 
     Parameters
     ----------
