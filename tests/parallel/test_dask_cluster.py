@@ -70,7 +70,7 @@ def test_the_estimator_is_not_sent_with_every_block(client, X, fitted):
     client.wait_for_workers(2, timeout=30)
     counting = Counting(**fitted.get_params()).fit(X)
     dask_transform(counting, slowly(X)).compute()
-    # One worker reads it from the graph and hands it on; a busy scheduler may do so twice. Sent with
+    # One worker reads it from the graph and hands it on, a busy scheduler perhaps twice. Sent with
     # every block it would be as many as blocks.
     assert 1 <= sum(client.run(arrivals).values()) <= 5
 
