@@ -187,6 +187,15 @@ def rate_statistics(
 ):
     """Standardised rates of one arrangement."""
     n_tested = z.shape[0]
+    if not arms.shape[0]:  # the sums alone, in half the time
+        for i in range(drawn.shape[0]):
+            w = drawn_weights[i]
+            for p in range(indptr[drawn[i]], indptr[drawn[i] + 1]):
+                sums[indices[p], 0] += w * rate[p, 0]
+        for m in range(n_tested):
+            z[m] = (sums[m, 0] - mean[m]) * inverse[m]
+            sums[m, 0] = 0.0
+        return
     for q in range(drawn_blocks.shape[0] - 1):
         n_touched = 0
         for i in range(drawn_blocks[q], drawn_blocks[q + 1]):
@@ -211,12 +220,7 @@ def rate_statistics(
             sums[m, 4] = 0.0
             sums[m, 5] = 0.0
     for m in range(n_tested):
-        if arms.shape[0]:
-            z[m] = _welch(
-                sums[m, 0] - mean[m], sums[m, 1], base[m] + sums[m, 2], spread[m], arms
-            )  # fmt: skip
-        else:
-            z[m] = (sums[m, 0] - mean[m]) * inverse[m]
+        z[m] = _welch(sums[m, 0] - mean[m], sums[m, 1], base[m] + sums[m, 2], spread[m], arms)
         sums[m, 0] = 0.0
         sums[m, 1] = 0.0
         sums[m, 2] = 0.0
