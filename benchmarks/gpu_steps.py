@@ -11,7 +11,7 @@ from benchmarks.gpu_device import MODES, OPPONENT_MODES, time_runs
 from benchmarks.gpu_works import measure, measure_opponent, milliseconds, new_line
 from benchmarks.problems import random_arrays, write_problem
 from skdict import ICFLDictionary, TopKSAE
-from skdict._minibatch import shuffled_batches
+from skdict._data_order import RowOrder
 
 # The default mode searches in TF32: near-ties part the supports of some rows, and Adam's first step
 # is little more than the signs of a gradient to which these rows add. TF32 imitated in NumPy, 512
@@ -200,7 +200,7 @@ def run_reading(bench, make_model, found):
     streamed, resident = (Training(make_model(), X[: problem.n_rows]) for _ in range(2))
     kernels, scale = resident.state.kernels, resident.state.scale
     lying = kernels.to_device(X / X.dtype.type(scale), bench.device)
-    order = list(shuffled_batches(n_rows, problem.n_rows, bench.n_steps, np.random.RandomState(1)))
+    order = list(RowOrder(n_rows, problem.n_rows, np.random.RandomState(1)).batches(bench.n_steps))
     places = [kernels.to_device(rows, bench.device) for rows in order if rows is not None]
     losses = {"streamed": [], "resident": []}
 

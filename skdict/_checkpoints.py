@@ -47,6 +47,8 @@ class Checkpoint:
     pair before is kept. Killed at any moment and resumed on the same device with the same number
     of threads, a fit ends with the dictionary, bit by bit, that it would have had without.
 
+    A fit without ``resume`` begins by removing what an earlier one with the same fingerprint left.
+
     The fingerprint of the data is made of their shape, type and 1,024 rows spread over them: a
     change elsewhere is not seen.
 

@@ -9,7 +9,6 @@ for the device only where a block of steps is logged and at resets.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from copy import copy
 from functools import partial
 from numbers import Real
@@ -22,7 +21,7 @@ from sklearn.utils.validation import validate_data
 from skdict._base import FLOATS, Dictionary
 from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skdict._checkpoints import Checkpoint, FitRecord, settings_of
-from skdict._data_order import BatchesInMemory, RowOrder, batches_of
+from skdict._data_order import BatchesInMemory, batches_of
 from skdict._large_rows import LargeRows
 from skdict._training import TrainingState
 from skdict._validation import (
@@ -340,11 +339,6 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             self.components_.shape[0],
             name="transform_n_nonzero_coefs",
         )
-
-
-def shuffled_batches(n_samples, batch_size, n_batches, rng) -> Iterator[np.ndarray | None]:
-    """Rows of `n_batches` batches, as :class:`RowOrder` gives them."""
-    return RowOrder(n_samples, batch_size, rng).batches(n_batches)
 
 
 def unit_rows(matrix):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from skdict import ICFLDictionary, TopKSAE
-from skdict._minibatch import shuffled_batches
+from skdict._data_order import RowOrder
 from skdict._training import Adam, Surrogate, UsageWindow
 from skdict.kernels import get_kernels
 
@@ -29,7 +29,7 @@ def test_batches_are_full_and_use_rows_equally(n_samples, batch_size, n_batches,
     batch_size = min(batch_size, n_samples)
     rng = np.random.RandomState(seed)
     batches = [
-        rows for rows in shuffled_batches(n_samples, batch_size, n_batches, rng) if rows is not None
+        rows for rows in RowOrder(n_samples, batch_size, rng).batches(n_batches) if rows is not None
     ]
     assert [len(batch) for batch in batches] == [batch_size] * n_batches
     used = np.bincount(np.concatenate([[], *batches]).astype(int), minlength=n_samples)
@@ -47,7 +47,7 @@ def test_batches_announce_their_draws():
             return np.arange(n)
 
     rng, announced = Rng(), 0
-    for rows in shuffled_batches(10, 3, 12, rng):
+    for rows in RowOrder(10, 3, rng).batches(12):
         assert rng.n_draws == announced
         announced += rows is None
     assert announced == 4

@@ -91,6 +91,17 @@ class Blocks:
         """Whether weights are 1 for the units drawn and 0 for the others, on every plate."""
         return bool((self.n_drawn < self.sizes).all())
 
+    def rows_ratio(self, n_rows: np.ndarray) -> float:
+        """Mean rows of a treated unit over those of a control unit.
+
+        Parameters
+        ----------
+        n_rows : ndarray of int, shape (n_units_of_the_screen,)
+            Rows of each unit.
+        """
+        treated, own = self.weights > 0, n_rows[self.units]
+        return float(own[treated].mean() / own[~treated].mean())
+
     def arms(self) -> np.ndarray:
         """Factors and degrees of freedom of the variances of both arms.
 

@@ -238,6 +238,7 @@ class _Screen:
     def __init__(self, design, doses, values, n_concepts, settings, verbose):
         self.design, self.doses, self.values = design, doses, values
         self.n_concepts, self.settings, self.verbose = n_concepts, settings, verbose
+        self.n_rows = np.bincount(design.units.index)
 
     def run(self, taken, rng, *, replication, is_replication=False) -> ConceptEffects:
         """Screen some of the units."""
@@ -250,7 +251,7 @@ class _Screen:
         found = self._test(rows, rng, "concept_effects")
         used = [blocks for _, blocks in rows]
         if replication is not None:
-            self._list_absent(excluded, {k for k, _ in arms}, taken)
+            self._list_absent(excluded, taken)
         n_units = np.array([int(blocks.n_drawn.sum()) for blocks in used])
         seen = np.bincount(self.values.indices, minlength=self.n_concepts)
         return ConceptEffects(
@@ -258,7 +259,7 @@ class _Screen:
             n_units=n_units,
             n_control_units=np.array([blocks.units.size for blocks in used]) - n_units,
             n_plates=np.array([blocks.n_drawn.size for blocks in used]),
-            rows_ratio=np.array([self._rows_ratio(blocks) for blocks in used]),
+            rows_ratio=np.array([blocks.rows_ratio(self.n_rows) for blocks in used]),
             excluded=excluded.columns(),
             never_active=np.flatnonzero(seen == 0),
             replication=replication,
@@ -270,8 +271,7 @@ class _Screen:
 
     def _test(self, rows, rng, task: str) -> dict:
         """Fill and finish a table of tests."""
-        n_rows = np.bincount(self.design.units.index)
-        test = TableTest(self.values, n_rows, len(rows), self.n_concepts, **self.settings)
+        test = TableTest(self.values, self.n_rows, len(rows), self.n_concepts, **self.settings)
         for row in steps(len(rows), "perturbation", self.verbose, task=task):
             test.fill(row, rows[row][1], rng)
         tables = test.finish()
@@ -307,25 +307,16 @@ class _Screen:
             alternative=self.settings["alternative"],
         )
 
-    def _list_absent(self, excluded, screened: set, taken) -> None:
+    def _list_absent(self, excluded, taken) -> None:
         """List perturbations that lie on one kind of plates alone."""
-        units = self.design
-        for k, name in enumerate(units.perturbations):
-            own = units.label == k
-            for there, other, reason in (
-                (own & ~taken, k in screened, HELD_OUT_ONLY),
-                (own & taken, (own & ~taken).any(), NOT_HELD_OUT),
-            ):
-                if not other:
-                    for plate in np.unique(units.units.stratum[there]):
-                        n_units = int((units.units.stratum[there] == plate).sum())
-                        excluded.add(name, units.plates[plate], reason, n_units)
-
-    def _rows_ratio(self, blocks) -> float:
-        """Mean rows of a unit with weight over those of one without."""
-        n_rows = np.bincount(self.design.units.index)[blocks.units]
-        treated = blocks.weights > 0
-        return float(n_rows[treated].mean() / n_rows[~treated].mean())
+        stratum = self.design.units.stratum
+        for k, name in enumerate(self.design.perturbations):
+            own = self.design.label == k
+            if (own & taken).any() and (own & ~taken).any():
+                continue
+            reason = NOT_HELD_OUT if (own & taken).any() else HELD_OUT_ONLY
+            for plate, n_units in zip(*np.unique(stratum[own], return_counts=True), strict=True):
+                excluded.add(name, self.design.plates[plate], reason, int(n_units))
 
     def _nothing_to_test(self, excluded, taken, is_replication) -> str:
         """Say why no perturbation is left."""

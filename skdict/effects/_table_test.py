@@ -116,9 +116,7 @@ class TableTest:
         """
         if not blocks.has_two_arms:
             return blocks.arrangement(welch_rates=False, welch_strengths=False)
-        n_rows = self.n_rows[blocks.units]
-        treated = blocks.weights > 0
-        ratio = n_rows[treated].mean() / n_rows[~treated].mean()
+        ratio = blocks.rows_ratio(self.n_rows)
         return blocks.arrangement(
             welch_rates=bool(max(ratio, 1 / ratio) > LIKE_ROWS),
             welch_strengths=bool(self.n_rows.mean() > FEW_ROWS),
