@@ -29,6 +29,11 @@ QUALITY = (
     "effects_scale",
     "effects_truth",
     "effects_real",
+    "data_parallel",
+    "faults",
+    "streaming_scale",
+    "streaming_projection",
+    "callback_costs",
 )
 NAMES = (*SPEED, "gpu", *QUALITY)  # where there is a GPU is known to who names it
 

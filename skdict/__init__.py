@@ -1,7 +1,8 @@
 """skdict: sparse concept dictionaries of foundation-model embeddings, scikit-learn style."""
 
 from skdict._checkpoints import Checkpoint
-from skdict._code_store import CodeWriter, StoredCodes, load_codes
+from skdict._code_store import StoredCodes, load_codes
+from skdict._code_writer import CodeWriter
 from skdict._coding import sparse_encode
 from skdict._icfl import ICFLDictionary
 from skdict._sharded_rows import ShardedRows

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from skdict._validation import check_integer, check_real
+from skdict._whole_files import claim_folder, release_folder, write_whole
 
 SCHEMA = 1
 _FINISHED = "finished.json"
+_SUFFIXES = (".json", ".safetensors")
 
 
 class Checkpoint:
@@ -48,6 +51,8 @@ class Checkpoint:
     of threads, a fit ends with the dictionary, bit by bit, that it would have had without.
 
     A fit without ``resume`` begins by removing what an earlier one with the same fingerprint left.
+    While a fit runs, a second one of the same parameters and data is refused its folder: give each
+    process its own, or different seeds (on Unix; some network file systems have no locks).
 
     The fingerprint of the data is made of their shape, type and 1,024 rows spread over them: a
     change elsewhere is not seen.
@@ -106,6 +111,29 @@ class FitRecord:
             return True
         return self._seconds is not None and time.monotonic() - self._written >= self._seconds
 
+    def claim(self) -> None:
+        """Make the folder and keep other fits from it until `release` or the process ends.
+
+        Raises
+        ------
+        RuntimeError
+            If another process, or another thread, writes to it.
+        OSError
+            If it cannot be written to.
+        """
+        try:
+            claim_folder(self.folder)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"checkpoints could not be written to {self.folder} ({error.strerror or error}). "
+                "Make it writable or choose another folder",
+            ) from error
+
+    def release(self) -> None:
+        """Let others have the folder; without a claim, do nothing."""
+        release_folder(self.folder)
+
     def save(self, n_steps: int, arrays: dict, values: dict) -> None:
         """Write a checkpoint, then remove all but the one before.
 
@@ -113,6 +141,8 @@ class FitRecord:
         ------
         OSError
             If it cannot be written; the checkpoint before is untouched.
+        RuntimeError
+            If another process, or another thread, writes to the folder.
         """
         stem = f"step-{n_steps:012d}"
         content = save_arrays({name: np.ascontiguousarray(a) for name, a in arrays.items()})
@@ -120,11 +150,12 @@ class FitRecord:
             "schema": SCHEMA, "n_steps": n_steps, "settings": self.settings, "values": values,
             "sha256": hashlib.sha256(content).hexdigest(),
         }  # fmt: skip
+        record["own sha256"] = _digest_of_record(record)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            claim_folder(self.folder)
             (self.folder / _FINISHED).unlink(missing_ok=True)
-            _write_whole(self.folder / f"{stem}.safetensors", content)
-            _write_whole(self.folder / f"{stem}.json", json.dumps(record).encode())
+            write_whole(self.folder / f"{stem}.safetensors", content)
+            write_whole(self.folder / f"{stem}.json", json.dumps(record).encode())
         except OSError as error:
             last = self._stems()
             kept = (
@@ -137,10 +168,8 @@ class FitRecord:
                 "fit again with resume=True",
             ) from error
         self._written = time.monotonic()
-        for old in self._stems()[:-2]:
-            for suffix in (".json", ".safetensors"):
-                (self.folder / f"{old}{suffix}").unlink(missing_ok=True)
-        self._remove_strays()
+        with contextlib.suppress(OSError):  # this checkpoint is good; they go with the next one
+            self._remove_all_but(self._stems()[-2:])
 
     def load(self, *, must_exist: bool):
         """Arrays and values of the last checkpoint; None where there is none, or it is finished.
@@ -153,10 +182,11 @@ class FitRecord:
         Raises
         ------
         ValueError
-            If the checkpoint is damaged or of a newer format, or there are unfinished ones of other
-            parameters or data alone.
+            If the checkpoint is damaged, of a newer format or another fit's, or there are
+            unfinished ones of other parameters or data alone.
         """
-        stems = self._stems()
+        # arrays are there before the JSON: where they are missing now, they were lost
+        stems = sorted(path.stem for path in self.folder.glob("step-*.json"))
         if (self.folder / _FINISHED).exists():
             return None
         if not stems:
@@ -165,115 +195,184 @@ class FitRecord:
                 raise ValueError(self._differences(others[0]))
             return None
         path = self.folder / f"{stems[-1]}.json"
-        before = f"{stems[-2]}" if len(stems) > 1 else None
-        return _read_checked(path, before)
+        before = next((stem for stem in self._stems()[::-1] if stem != stems[-1]), None)
+        settings, arrays, values = read_checked(path, before)
+        if settings != json.loads(json.dumps(self.settings)):
+            raise ValueError(
+                f"the checkpoint {path} is another fit's ({self._differing(settings)}); take it "
+                "out of this folder"
+            )
+        return arrays, values
+
+    @contextlib.contextmanager
+    def restoring(self):
+        """Context to take up in what `load` gave: what does not fit is an error with a remedy.
+
+        Raises
+        ------
+        ValueError
+            If something is missing, or of another type than this version of skdict writes.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(
+                f"the last checkpoint in {self.folder} holds another state than this version of "
+                f"skdict writes ({type(error).__name__}: {error}); resume it with the version that "
+                "wrote it, or remove it and start anew"
+            ) from error
 
     def finish(self) -> None:
-        """Mark the fit as finished, so that the next one starts anew."""
-        if self.folder.is_dir():
-            _write_whole(self.folder / _FINISHED, json.dumps({"schema": SCHEMA}).encode())
+        """Mark the fit as finished, so that the next one starts anew, and release the folder."""
+        try:
+            if self._stems():
+                write_whole(self.folder / _FINISHED, json.dumps({"schema": SCHEMA}).encode())
+        except OSError as error:
+            self._finish_unmarked(error)
+        finally:
+            self.release()
+
+    def _finish_unmarked(self, error: OSError) -> None:
+        """Do without the mark, on a full disk: a fit without checkpoints starts anew too."""
+        try:
+            self._remove_checkpoints()
+        except OSError:
+            warnings.warn(
+                f"the fit is finished, but its checkpoints in {self.folder} could be neither "
+                f"marked as finished nor removed ({error.strerror or error}): another fit with "
+                "resume would repeat its last steps. Remove them",
+                stacklevel=4,
+            )
 
     def forget(self) -> None:
-        """Remove the checkpoints of an earlier fit with the same fingerprint."""
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path.name == _FINISHED or path.suffix in (".json", ".safetensors", ".new"):
-                    path.unlink(missing_ok=True)
+        """Claim the folder, and remove the checkpoints of an earlier fit of the same fingerprint.
+
+        Raises
+        ------
+        RuntimeError
+            If another process, or another thread, writes to the folder.
+        OSError
+            If the folder cannot be written to.
+        """
+        self.claim()
+        try:
+            self._remove_checkpoints()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"the checkpoints of an earlier fit in {self.folder} could not be removed "
+                f"({error.strerror or error}). Make it writable or choose another folder",
+            ) from error
+
+    def _remove_checkpoints(self) -> None:
+        """Remove checkpoints before the mark: a kill in between must not revive a finished fit."""
+        self._remove_all_but([])
+        for path in self.folder.glob(f"{_FINISHED}*"):
+            path.unlink(missing_ok=True)
 
     def _stems(self) -> list[str]:
         """Checkpoints that are complete, the last one last."""
         found = {path.stem for path in self.folder.glob("step-*.json")}
         return sorted(s for s in found if (self.folder / f"{s}.safetensors").exists())
 
-    def _remove_strays(self) -> None:
-        """Remove what a kill in the middle of writing left."""
-        complete = set(self._stems())
-        for path in [*self.folder.glob("*.new"), *self.folder.glob("step-*.safetensors")]:
-            if path.suffix == ".new" or path.stem not in complete:
-                path.unlink(missing_ok=True)
+    def _remove_all_but(self, stems: list[str]) -> None:
+        """Remove older checkpoints, and what a kill in the middle of writing left."""
+        for suffix in (*_SUFFIXES, ".new"):  # a JSON promises arrays: it goes before them
+            for path in self.folder.glob(f"step-*{suffix}"):
+                if path.stem not in stems:
+                    path.unlink(missing_ok=True)
 
     def _other_fits(self) -> list[Path]:
         """Unfinished checkpoints of other fits of this kind of estimator."""
         pattern = f"{self.settings['estimator']}-*"
-        return [
-            sorted(folder.glob("step-*.json"))[-1]
+        last = [
+            max(folder.glob("step-*.json"), default=None)
             for folder in sorted(self.parent.glob(pattern))
-            if any(folder.glob("step-*.json")) and not (folder / _FINISHED).exists()
+            if not (folder / _FINISHED).exists()
         ]
+        return [path for path in last if path is not None]
 
     def _differences(self, path: Path) -> str:
         """Say what differs between this fit and another one's checkpoint."""
         try:
             theirs = json.loads(path.read_text())["settings"]
-        except (OSError, ValueError, KeyError):
-            theirs = {}
+            differing = self._differing(theirs)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            differing = "its JSON is damaged"
+        return (
+            f"resume=True found no checkpoint of these parameters and data in {self.parent}, but "
+            f"unfinished ones of others, such as {path} ({differing}). Give it "
+            'the same parameters and data, or resume="auto" to start anew where there is none'
+        )
+
+    def _differing(self, theirs: dict) -> str:
+        """Settings that differ, with both values."""
         differing = [
             f"{name}: {theirs.get(name)!r} there, {value!r} here"
             for name, value in self.settings.items()
             if theirs.get(name) != value
         ]
-        return (
-            f"resume=True found no checkpoint of these parameters and data in {self.parent}, but "
-            f"unfinished ones of others, such as {path} ({'; '.join(differing)[:600]}). Give it "
-            'the same parameters and data, or resume="auto" to start anew where there is none'
-        )
+        return "; ".join(differing)[:600]
 
 
-def _read_checked(path: Path, before: str | None):
-    """Arrays and values of a checkpoint, or a clear error."""
+def read_checked(path: Path, before: str | None):
+    """Settings, arrays and values of a checkpoint, or a clear error.
+
+    Parameters
+    ----------
+    path : Path
+        Its JSON file.
+    before : str or None
+        The checkpoint before, which the error names.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, is not what was written, or is of another format.
+    """
     remedy = "remove both files of this checkpoint " + (
         f"to go on from {before}" if before else "and start anew"
     )
     try:
         record = json.loads(path.read_text())
-        schema = record["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+        schema, own = record["schema"], record.pop("own sha256", None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the checkpoint {path} is damaged ({error}); {remedy}") from error
     if schema != SCHEMA:
         raise ValueError(
             f"the checkpoint {path} has format {schema!r}, this version of skdict reads {SCHEMA}; "
             "resume it with the version that wrote it"
         )
+    if own != _digest_of_record(record):
+        raise ValueError(
+            f"the checkpoint {path} is damaged: it does not have its checksum; {remedy}"
+        )
     arrays_path = path.with_suffix(".safetensors")
-    content = arrays_path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != record.get("sha256"):
+    try:
+        content = arrays_path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"the checkpoint {path} is damaged: its arrays cannot be read from {arrays_path} "
+            f"({error.strerror or error}); {remedy}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != record["sha256"]:
         raise ValueError(
             f"the checkpoint {arrays_path} is damaged: its {len(content)} bytes do not have the "
             f"checksum in {path.name}; {remedy}"
         )
     try:
-        return load_arrays(content), record["values"]
-    except (safetensors.SafetensorError, KeyError) as error:
+        arrays = load_arrays(content)
+    except safetensors.SafetensorError as error:
         raise ValueError(f"the checkpoint {path} is damaged ({error}); {remedy}") from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"the checkpoint {path} is damaged: {name!r} holds NaN; {remedy}")
+    return record["settings"], arrays, record["values"]
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, bring it to the disk, and rename it."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a rename to the disk, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems cannot
-    finally:
-        os.close(descriptor)
+def _digest_of_record(record: dict) -> str:
+    """Digest of what a JSON file says."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of_rows(rows) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from skdict._block_shuffle import BlockShuffle
+from skdict._checkpoints import digest_of_rows
 from skdict._large_rows import LargeRows
-from skdict._sources import BlockShuffle, block_layout, sample_rows, stream_batches
+from skdict._read_ahead import stream_batches
+from skdict._sources import block_layout, sample_rows
 
 
 class RowOrder:
@@ -64,10 +67,13 @@ class BatchesInMemory:
         The rows.
     batch_size : int
         Rows of a batch.
+    ranks : OneProcess
+        Processes that share each batch; all draw the same order.
     """
 
-    def __init__(self, X, batch_size):
-        self._X, self._batch_size, self._order = X, batch_size, None
+    def __init__(self, X, batch_size, ranks):
+        self._X, self.shape, self.batch_size = X, X.shape, batch_size
+        self._ranks, self._order = ranks, None
 
     def sample(self, n_rows, rng):
         """Rows that set the scale and the start."""
@@ -78,11 +84,14 @@ class BatchesInMemory:
 
     def begin(self, rng):
         """Start the order; called after the sample was drawn."""
-        self._order = RowOrder(self._X.shape[0], self._batch_size, rng)
+        self._order = RowOrder(self._X.shape[0], self.batch_size, rng)
 
     def batches(self, state, n_batches):
         """So many batches on the device of the state, in its units."""
-        rows = self._order.batches(n_batches)
+        rows = (
+            None if rows is None else self._ranks.part(rows)
+            for rows in self._order.batches(n_batches)
+        )  # fmt: skip
         return state.kernels.stream(self._X, rows, state.scale, state.device)
 
     def saved(self, n_taken):
@@ -92,7 +101,7 @@ class BatchesInMemory:
     def restore(self, arrays, values, n_taken, rng):
         """Go on where a checkpoint was."""
         order = arrays["order"]
-        self._order = RowOrder(self._X.shape[0], self._batch_size, rng, order, n_taken)
+        self._order = RowOrder(self._X.shape[0], self.batch_size, rng, order, n_taken)
 
 
 class BatchesStreamed:
@@ -104,10 +113,13 @@ class BatchesStreamed:
         The rows.
     batch_size : int
         Rows of a batch.
+    ranks : OneProcess
+        Processes that share each batch; each reads blocks of its own.
     """
 
-    def __init__(self, rows: LargeRows, batch_size):
-        self._rows, self._batch_size, self._shuffle = rows, batch_size, None
+    def __init__(self, rows: LargeRows, batch_size, ranks):
+        self._rows, self.shape, self.batch_size = rows, rows.shape, batch_size
+        self._ranks, self._shuffle = ranks, None
 
     def sample(self, n_rows, rng):
         """Rows that set the scale and the start."""
@@ -120,12 +132,13 @@ class BatchesStreamed:
         self._shuffle = BlockShuffle(
             self._rows.shape[0], block_rows=block_rows, blocks_in_buffer=blocks_in_buffer,
             random_state=int(rng.randint(np.iinfo(np.int32).max)),
+            rank=self._ranks.rank, world_size=self._ranks.n_ranks,
         )  # fmt: skip
 
     def batches(self, state, n_batches):
         """So many batches on the device of the state, in its units."""
         batches = stream_batches(
-            self._rows.source, self._shuffle, self._batch_size, n_batches,
+            self._rows.source, self._shuffle, self.batch_size, n_batches,
             dtype=self._rows.dtype, name=self._rows.name,
         )  # fmt: skip
         for batch in batches:
@@ -141,7 +154,23 @@ class BatchesStreamed:
         self._shuffle.restore(values["shuffle"])
 
 
-def batches_of(X, batch_size):
-    """Batches of an array or of :class:`LargeRows`."""
+def batches_of(X, batch_size, ranks):
+    """Batches of an array or of :class:`LargeRows`, the part of one process."""
     kind = BatchesStreamed if isinstance(X, LargeRows) else BatchesInMemory
-    return kind(X, batch_size)
+    return kind(X, batch_size, ranks)
+
+
+def spread_rows(X, n_places=64):
+    """Rows of 16 from so many places, the first and the last among them."""
+    starts = np.linspace(0, max(0, X.shape[0] - 16), n_places).astype(np.int64)
+    return np.concatenate([X[start : start + 16] for start in np.unique(starts)])
+
+
+def fingerprint_of(X):
+    """What identifies the data of a fit: shape, type, and a digest of some rows.
+
+    Of rows that are read from a source only those at both ends are looked at: reading single rows
+    from all over it may mean reading all of it.
+    """
+    rows = spread_rows(X, 2 if isinstance(X, LargeRows) else 64)
+    return {"shape": list(X.shape), "dtype": str(X.dtype), "digest": digest_of_rows(rows)}

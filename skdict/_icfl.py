@@ -9,7 +9,7 @@ import numpy as np
 from skdict._base import GRAM_BYTES, cached_gram, gram_bytes, gram_is_wanted
 from skdict._coding import encode_rows
 from skdict._minibatch import MiniBatchDictionary, unit_rows
-from skdict._training import Adam, Surrogate
+from skdict._training import Adam, Sums, Surrogate
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -292,15 +292,31 @@ class ICFLDictionary(MiniBatchDictionary):
     def _set_state(self, state, dictionary, intercept, weights=None):
         state.solver, state.step = self.solver, None
         if self.solver == "online":
+            self._check_alone(state)
             self._check_surrogate_fits(dictionary)
             state.dictionary = Surrogate(dictionary, weights, device=state.device)
         else:
             state.dictionary = Adam(dictionary, device=state.device)
-            state.put(gradient=np.empty_like(dictionary))
+            n_atoms, n_features = dictionary.shape
+            state.sums = Sums(
+                state.ranks,
+                {"gradient": dictionary.shape},
+                {"mean": (n_features,), "loss": (), "used": (n_atoms,)},
+                dictionary.dtype,
+                state.device,
+            )
         state.put(
             intercept=intercept.copy(),
             used_since_reset=np.zeros(dictionary.shape[0], np.int64),
         )
+
+    def _check_alone(self, state):
+        if state.ranks.n_ranks > 1:
+            raise ValueError(
+                f'solver="online" cannot be fitted by {state.ranks.n_ranks} processes: its '
+                "(n_components, n_components) array would have to be sent in every step. Use "
+                'solver="adam"'
+            )
 
     def _check_surrogate_fits(self, dictionary):
         n_atoms = dictionary.shape[0]
@@ -351,7 +367,7 @@ class ICFLDictionary(MiniBatchDictionary):
             )
         if not self._reset_is_due(state):
             return 0, ()
-        n_resets = self._reset_correlated(self._gram(state), state)
+        n_resets = self._reset_correlated(state)
         state.used_since_reset[:] = 0
         return n_resets, ()
 
@@ -380,27 +396,43 @@ class ICFLDictionary(MiniBatchDictionary):
         )
         residual = kernels.decode(codes, dictionary, intercept)
         residual -= batch
-        self._update_dictionary(batch, codes, residual, state, learning_rate)
+        loss, used = kernels.mean_squared_norm(residual), kernels.count_uses(codes, self._n_atoms)
+        mean = kernels.column_mean(residual) if self.fit_intercept else None
+        if self.solver == "online":
+            self._update_surrogate(batch, codes, state)
+        else:
+            loss, used, mean = self._update_dictionary(
+                codes, residual, state, learning_rate, loss, used, mean
+            )
         if self.fit_intercept:
             step = float(INTERCEPT_RATE * np.sqrt(batch.shape[1])) * learning_rate
-            kernels.subtract_scaled(intercept, kernels.column_mean(residual), 2.0 * step)
-        return kernels.mean_squared_norm(residual), kernels.count_uses(codes, self._n_atoms)
+            kernels.subtract_scaled(intercept, mean, 2.0 * step)
+        return loss, used
 
     def _count(self, used, n_rows, state):
         state.used_since_reset += used
 
-    def _update_dictionary(self, batch, codes, residual, state, learning_rate):
-        kernels = state.kernels
+    def _update_surrogate(self, batch, codes, state):
+        columns = state.kernels.by_atom(codes, self._n_atoms)
+        decay = (state.n_steps / (state.n_steps + 1.0)) ** self.forgetting
+        state.dictionary.step(
+            codes, columns, batch - state.intercept,
+            decay=decay, unit_norm=bool(self.normalize_components),
+        )  # fmt: skip
+
+    def _update_dictionary(self, codes, residual, state, learning_rate, loss, used, mean):
+        """Adam step; loss, uses and mean residual over the rows of all processes."""
+        kernels, gradient = state.kernels, state.sums["gradient"]
+        n_ranks = state.ranks.n_ranks
         columns = kernels.by_atom(codes, self._n_atoms)
+        scale = 2.0 / (n_ranks * residual.shape[0])
+        kernels.sparse_gradient(columns, codes[0], residual, scale=scale, out=gradient)
+        if n_ranks > 1:
+            mean = kernels.zeros_like(state.intercept) if mean is None else mean / n_ranks
+            loss, used, mean = state.sums.add_up(loss=loss / n_ranks, used=used, mean=mean)
         unit_norm = bool(self.normalize_components)
-        if self.solver == "online":
-            decay = (state.n_steps / (state.n_steps + 1.0)) ** self.forgetting
-            centred = batch - state.intercept
-            state.dictionary.step(codes, columns, centred, decay=decay, unit_norm=unit_norm)
-            return
-        scale = 2.0 / batch.shape[0]
-        kernels.sparse_gradient(columns, codes[0], residual, scale=scale, out=state.gradient)
-        state.dictionary.step(state.gradient, learning_rate, unit_norm=unit_norm)
+        state.dictionary.step(gradient, learning_rate, unit_norm=unit_norm)
+        return loss, used, mean
 
     def _reset_is_due(self, state):
         return (
@@ -410,18 +442,28 @@ class ICFLDictionary(MiniBatchDictionary):
             and state.remaining_steps > self.reset_every
         )
 
-    def _reset_correlated(self, gram, state):
+    def _reset_correlated(self, state):
         """Redraw all but the most used atom of every group of too similar atoms."""
         dictionary = state.dictionary.parameters
         usage = state.kernels.to_host(state.used_since_reset)
-        atoms = correlated_atoms(
-            dictionary, usage, self.reset_threshold, gram=gram, device=state.device
+        # Decided once: cosines at the threshold may be rounded differently on another machine.
+        atoms = state.ranks.from_first(
+            lambda: correlated_atoms(
+                dictionary,
+                usage,
+                self.reset_threshold,
+                gram=self._gram(state),
+                device=state.device,
+            )
         )
         if atoms.size:
             fresh = state.rng.normal(size=(atoms.size, dictionary.shape[1]))
             state.dictionary.reset(atoms, unit_rows(fresh))
             state.usage.forget(atoms)
         return atoms.size
+
+    def _shared_parameters(self, state):
+        return [state.dictionary.parameters, state.intercept]
 
     def _publish_parameters(self, state):
         kernels = state.kernels

@@ -9,6 +9,7 @@ for the device only where a block of steps is logged and at resets.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from copy import copy
 from functools import partial
 from numbers import Real
@@ -21,8 +22,9 @@ from sklearn.utils.validation import validate_data
 from skdict._base import FLOATS, Dictionary
 from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from skdict._checkpoints import Checkpoint, FitRecord, settings_of
-from skdict._data_order import BatchesInMemory, batches_of
+from skdict._data_order import BatchesInMemory, batches_of, fingerprint_of, spread_rows
 from skdict._large_rows import LargeRows
+from skdict._ranks import current_ranks
 from skdict._training import TrainingState
 from skdict._validation import (
     Interval,
@@ -40,7 +42,6 @@ SAMPLE_ROWS = 32_768
 # Parameters that a fit may be resumed without: they do not change what is learned.
 _NOT_IN_FINGERPRINT = (
     "checkpoint", "resume", "verbose", "device", "precision", "sparse_output",
-    "transform_n_nonzero_coefs",
 )  # fmt: skip
 
 
@@ -51,7 +52,8 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
     ``_before_step(state)``, which the host decides in, returning the number of resets and what
     else the step depends on (arrays); ``_step(state, batch, learning_rate, *those)``, which a
     device may replay on its own, returning the loss (a scalar of the backend) and the uses of
-    each atom; ``_count(used, n_rows, state)``; ``_publish_parameters(state)`` and ``_encode``.
+    each atom; ``_count(used, n_rows, state)``; ``_shared_parameters(state)``, arrays on the device;
+    ``_publish_parameters(state)`` and ``_encode``.
     """
 
     _parameter_constraints = {  # noqa: RUF012 (scikit-learn's protocol)
@@ -105,55 +107,113 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         """
         self._validate_params()
         check_device(self.device)
+        ranks = current_ranks()
         X = self._read_rows(X, reset=True)
         n_samples = X.shape[0]
         self._set_sizes(X.shape[1])
-        batch_size = self._batch_size(n_samples)
+        batch_size = self._batch_size(n_samples, ranks.n_ranks)
         max_steps = self._max_steps(n_samples, batch_size)
-        record = self._record(X)
-        saved = record.load(must_exist=self.resume is True) if record and self.resume else None
-        data, rng = batches_of(X, batch_size), check_random_state(self.random_state)
-        sample = data.sample(SAMPLE_ROWS, rng)
-        state = self._new_state(sample, rng)
-        data.begin(state.rng)
-        if saved is not None:
-            state.restore(*saved)
-            data.restore(*saved, state.n_steps, state.rng)
-        elif record:
-            record.forget()
-        log_every = max(1, max_steps // 100)
-        shown = sample if isinstance(X, LargeRows) else X
-        tasks = FitTasks(self, -(-max_steps // log_every), shown, y)
+        ranks.check_equal(
+            {"X.shape": X.shape, "X.dtype": str(X.dtype), "n_components": self._n_atoms,
+             "n_nonzero_coefs": self._n_nonzero_coefs, "batch_size": batch_size,
+             "max_steps": max_steps}
+        )  # fmt: skip
+        data = batches_of(X, batch_size, ranks)
+        self._data = ranks.from_first(lambda: fingerprint_of(X))
+        record, saved = self._claimed(X, ranks)
         try:
-            with single_threaded_blas:
-                for batch in data.batches(state, max_steps - state.n_steps):
-                    if not tasks.in_block:
-                        tasks.begin_block()
-                    state.remaining_steps = max_steps - state.n_steps
-                    rate = self._learning_rate(X.shape[1])
-                    if self.learning_rate_schedule == "linear":
-                        rate *= state.remaining_steps / max_steps
-                    self._learn_batch(batch, state, rate)
-                    if state.n_steps % log_every == 0:
-                        self._log(state)
-                    if record and record.is_due(state.n_steps):
-                        self._save(record, state, data)
-                    if state.n_steps % log_every == 0 and tasks.end_block(
-                        partial(self._attributes, state)
-                    ):
-                        break
+            sample, state = self._begin(X, data, max_steps, record, saved, ranks)
+            log_every = max(1, max_steps // 100)
+            shown = sample if isinstance(X, LargeRows) else X
+            tasks = FitTasks(self, -(-max_steps // log_every), shown, y, active=ranks.is_first)
+            self._learn(data, state, max_steps, log_every, record, tasks)
+            if record:
+                record.finish()
         finally:
-            if not state.diverged:
-                state.n_passes = math.ceil(state.n_steps * batch_size / n_samples)
-                self._log(state)
-                self._publish(state)
-        if record:
-            record.finish()
-        if tasks.in_block:
-            tasks.end_block(partial(self._attributes, state))
+            if record:
+                record.release()
+        tasks.end_block(partial(self._attributes, state))
         tasks.end(partial(self._attributes, state))
         self._partial_state = None
         return self
+
+    def _learn(self, data, state, max_steps, log_every, record, tasks):
+        """Take the steps that are left; whatever ends them, set the fitted attributes."""
+        n_samples, n_features = data.shape
+        try:
+            with single_threaded_blas:
+                for batch in data.batches(state, max_steps - state.n_steps):
+                    tasks.begin_block()
+                    state.remaining_steps = max_steps - state.n_steps
+                    rate = self._learning_rate(n_features)
+                    if self.learning_rate_schedule == "linear":
+                        rate *= state.remaining_steps / max_steps
+                    self._learn_batch(batch, state, rate)
+                    ends_block = state.n_steps % log_every == 0
+                    if ends_block:
+                        self._log(state)
+                    if record and record.is_due(state.n_steps):
+                        self._save(record, state, data)
+                    if ends_block and self._block_ended(tasks, state):
+                        break
+        finally:
+            if not state.diverged:
+                state.n_passes = math.ceil(state.n_steps * data.batch_size / n_samples)
+                self._log(state)
+                self._publish(state)
+
+    def _claimed(self, X, ranks):
+        """Checkpoints (of the first process), their folder claimed, and what to go on from."""
+        record = None
+
+        def saved_before():
+            nonlocal record
+            record = self._record(X)
+            if record is None:
+                return None
+            record.claim()
+            try:
+                return record.load(must_exist=self.resume is True) if self.resume else None
+            except BaseException:
+                record.release()
+                raise
+
+        saved = ranks.from_first(saved_before)
+        return record, saved
+
+    def _begin(self, X, data, max_steps, record, saved, ranks):
+        """A sample of the rows, and the state at the start or where a checkpoint was."""
+        rng = check_random_state(self.random_state)
+        # The other processes are handed the state; they begin one of the same shape.
+        sample = np.zeros((1, X.shape[1]), X.dtype)
+        if ranks.is_first:
+            sample = data.sample(SAMPLE_ROWS, rng)
+        state = self._new_state(sample, rng, ranks)
+        data.begin(state.rng)
+        if saved is None:
+            if record:
+                record.forget()
+            saved = self._handed_out(state, data)
+        if saved is not None:
+            with record.restoring() if record else nullcontext():
+                state.restore(*saved)
+                data.restore(*saved, state.n_steps, state.rng)
+                if state.n_steps > max_steps:
+                    raise ValueError(f"{state.n_steps} steps of {max_steps}")
+        return sample, state
+
+    def _handed_out(self, state, data):
+        """The state of the first process, where there are others."""
+        if state.ranks.n_ranks == 1:
+            return None
+        return state.ranks.from_first(lambda: self._saved(state, data))
+
+    def _block_ended(self, tasks, state):
+        """End a block of steps; whether a callback asks to stop."""
+        ranks = state.ranks
+        for parameters in self._shared_parameters(state):
+            ranks.hand_out(parameters)  # equal to begin with, unless machines round differently
+        return ranks.from_first(lambda: tasks.end_block(partial(self._attributes, state)))
 
     def partial_fit(self, X, y=None):
         """Learn from one unshuffled pass over the rows, in mini-batches.
@@ -176,6 +236,11 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         """
         self._validate_params()
         check_device(self.device)
+        if current_ranks().n_ranks > 1:
+            raise RuntimeError(
+                "partial_fit learns in this process alone: call it outside of data_parallel(), or "
+                "use fit"
+            )
         first = not hasattr(self, "components_")
         X = validate_data(self, host_array(X), dtype=FLOATS, reset=first)
         self._set_sizes(X.shape[1])
@@ -186,6 +251,7 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
                 "number, call fit"
             )
         state = self._continued_state(X, first)
+        self._data = None
         X = X.astype(self.components_.dtype, copy=False) if not first else X
         batch_size = self._batch_size(X.shape[0])
         rate = self._learning_rate(X.shape[1])
@@ -214,15 +280,18 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             return None
         given = self.checkpoint
         checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
-        starts = np.linspace(0, max(0, X.shape[0] - 16), 64).astype(np.int64)
-        rows = np.concatenate([X[start : start + 16] for start in np.unique(starts)])
+        rows = spread_rows(X)
         return FitRecord(
             checkpoint, settings_of(self, X.shape, X.dtype, rows, without=_NOT_IN_FINGERPRINT)
         )
 
     def _save(self, record, state, data):
+        record.save(state.n_steps, *self._saved(state, data))
+
+    def _saved(self, state, data):
+        """Arrays and values of everything that the coming steps depend on."""
         own, theirs = state.saved(), data.saved(state.n_steps)
-        record.save(state.n_steps, *(a | b for a, b in zip(own, theirs, strict=True)))
+        return tuple(a | b for a, b in zip(own, theirs, strict=True))
 
     def _attributes(self, state):
         """Fitted attributes as they are after the last step."""
@@ -242,10 +311,18 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         self._n_atoms = n_atoms
         self._n_nonzero_coefs = clip_n_nonzero_coefs(int(width), n_atoms)
 
-    def _batch_size(self, n_samples):
+    def _batch_size(self, n_samples, n_ranks=1):
+        """Rows of a batch over all processes; each takes equally many."""
         # As many rows as atoms: then the Gram matrix of a step costs no more than its codes.
         wanted = min(max(self._n_atoms, 256), 8192) if self.batch_size is None else self.batch_size
-        return min(int(wanted), n_samples)
+        batch_size = min(int(wanted), n_samples)
+        shared = batch_size - batch_size % n_ranks
+        if shared == 0 or (self.batch_size == batch_size and shared != batch_size):
+            raise ValueError(
+                f"batch_size must be a multiple of the number of processes, {n_ranks}, got "
+                f"{batch_size} (for {n_samples} rows)"
+            )
+        return shared
 
     def _max_steps(self, n_samples, batch_size):
         if self.max_steps is not None:
@@ -260,16 +337,17 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
     # ------------------------------------------------------------------ one step, its start
 
-    def _new_state(self, sample, rng):
+    def _new_state(self, sample, rng, ranks=None):
         scale = _row_scale(sample)
-        state = TrainingState(rng, scale, self._n_atoms, self.dead_window, self.device)
+        state = TrainingState(rng, scale, self._n_atoms, self.dead_window, self.device, ranks)
         self._start(sample / sample.dtype.type(scale), state)
         return state
 
     def _continued_state(self, X, first):
         if first:
             rng = check_random_state(self.random_state)
-            return self._new_state(BatchesInMemory(X, 1).sample(SAMPLE_ROWS, rng), rng)
+            sample = BatchesInMemory(X, 1, current_ranks()).sample(SAMPLE_ROWS, rng)
+            return self._new_state(sample, rng)
         state = getattr(self, "_partial_state", None)
         if state is not None:
             if state.device != self.device:
@@ -287,11 +365,14 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         with kernels.precision(self.precision):
             n_resets, inputs = self._before_step(state)
             if state.step is None:
-                state.step = kernels.recorded(partial(self._step, state))
+                step, alone = partial(self._step, state), state.ranks.n_ranks == 1
+                # A recording cannot hold messages between processes.
+                state.step = kernels.recorded(step) if alone else step
             rate = kernels.scalar(learning_rate, batch)
             loss, used = state.step(batch, rate, *inputs)
-        state.usage.add(used, batch.shape[0])
-        self._count(used, batch.shape[0], state)
+        n_rows = batch.shape[0] * state.ranks.n_ranks
+        state.usage.add(used, n_rows)
+        self._count(used, n_rows, state)
         state.n_steps += 1
         state.is_new_block = False
         state.history.add(loss, learning_rate, n_resets)
@@ -313,8 +394,8 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
     def _log(self, state):
         self._fetch_losses(state)
         state.is_new_block = True
-        state.history.close_block(state.n_steps, state.usage.dead_fraction())
-        if self.verbose and state.history.curves["step"]:
+        is_new = state.history.close_block(state.n_steps, state.usage.dead_fraction())
+        if self.verbose and is_new and state.ranks.is_first:
             curves = state.history.curves
             print(
                 f"[{type(self).__name__}] step {curves['step'][-1]}: "

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 
-from skdict._code_store import CodeWriter, load_codes
-from skdict._sources import check_row_source, read_rows, stream_blocks
+from skdict._code_files import beside
+from skdict._code_store import load_codes
+from skdict._code_writer import CodeWriter
+from skdict._read_ahead import stream_blocks
+from skdict._sources import check_row_source, read_rows
 from skdict._validation import check_integer
 
 # Rows transformed at a time.
 BLOCK_ROWS = 16_384
+# Rows at each end of stored codes that are coded again before they are continued.
+CHECKED_ROWS = 64
 
 
 class TransformedRows:
@@ -93,7 +100,8 @@ def transform_to_disk(estimator, X, path, *, block_rows=BLOCK_ROWS, overwrite=Fa
     overwrite : bool, default=False
         Replace codes that are there, once the new ones are complete.
     resume : bool, default=False
-        Go on behind the rows that an interrupted call has written.
+        Go on behind the rows that an interrupted call has written, and do nothing where all are
+        there. Some rows at both ends of them are coded again and compared.
 
     Returns
     -------
@@ -103,7 +111,8 @@ def transform_to_disk(estimator, X, path, *, block_rows=BLOCK_ROWS, overwrite=Fa
     Raises
     ------
     ValueError
-        If a row is not finite, or a parameter is out of range.
+        If a row is not finite, a parameter is out of range, or `resume` finds codes of another
+        model or other data.
     OSError
         If a file cannot be written; what was written is kept for ``resume=True``.
 
@@ -127,7 +136,45 @@ def transform_to_disk(estimator, X, path, *, block_rows=BLOCK_ROWS, overwrite=Fa
     check_is_fitted(estimator)
     n_rows, _, dtype = check_row_source(X)
     n_components = estimator.transform(read_rows(X, 0, 1, dtype)).shape[1]
+    if resume:
+        written = _written_before(beside(Path(path)) if overwrite else Path(path))
+        if written is not None:
+            _check_same_codes(written, estimator, X, dtype)
+            if written.is_complete:
+                return written
     with CodeWriter(path, n_components, dtype=dtype, overwrite=overwrite, resume=resume) as writer:
         for _, block in stream_blocks(X, block_rows, start=writer.n_rows, stop=n_rows):
             writer.write(estimator.transform(block))
     return load_codes(path)
+
+
+def _written_before(path):
+    """Codes that an earlier call left, complete or not; None if there are none."""
+    try:
+        written = load_codes(path, allow_unfinished=True)
+    except FileNotFoundError:
+        return None
+    return written if len(written) else None
+
+
+def _check_same_codes(written, estimator, X, dtype):
+    """Raise ValueError if stored codes are not those of these rows."""
+    n_written, n_rows = len(written), X.shape[0]
+    same = n_written == n_rows if written.is_complete else n_written <= n_rows
+    ends = {0, max(0, n_written - CHECKED_ROWS)} if same else set()
+    for start in ends:
+        stop = min(start + CHECKED_ROWS, n_written)
+        fresh = sparse.csr_array(estimator.transform(read_rows(X, start, stop, dtype)))
+        stored = written[start:stop]
+        if fresh.shape != stored.shape:
+            same = False
+            break
+        # In float32 a few rows may differ where two atoms are equal up to rounding.
+        error = abs(fresh - stored).max(axis=1).toarray().ravel()
+        same &= np.mean(error <= 1e-3 * abs(stored).max()) > 0.8
+    if not same:
+        raise ValueError(
+            f"resume=True found codes of {n_written} rows in {str(written.path)!r}, which are not "
+            "those of this model and these rows; choose another path or set overwrite=True and "
+            "resume=False"
+        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from skdict._base import encode_in_chunks
 from skdict._minibatch import MiniBatchDictionary, unit_rows
-from skdict._training import Adam
+from skdict._training import Adam, Sums
 from skdict._validation import Interval, StrOptions, at_least
 from skdict.kernels import get_kernels
 
@@ -235,9 +235,15 @@ class TopKSAE(MiniBatchDictionary):
         state.encoder = Adam(np.array(encoder, dtype=dtype, order="C"), state.device)
         state.bias = Adam(np.array(bias, dtype=dtype)[:, None], state.device)
         state.intercept = Adam(np.array(intercept, dtype=dtype)[None, :], state.device)
+        n_atoms, n_features = decoder.shape
+        state.sums = Sums(
+            state.ranks,
+            {"decoder": decoder.shape, "encoder": decoder.shape},
+            {"bias": (n_atoms,), "intercept": (n_features,), "loss": (), "used": (n_atoms,)},
+            dtype,
+            state.device,
+        )
         state.put(
-            decoder_gradient=np.empty(decoder.shape, dtype),
-            encoder_gradient=np.empty(decoder.shape, dtype),
             samples_since_use=np.zeros(decoder.shape[0], np.int64),
             dead=np.empty(0, np.int64),
         )
@@ -250,7 +256,7 @@ class TopKSAE(MiniBatchDictionary):
         kernels = state.kernels
         decoder, encoder = state.decoder.parameters, state.encoder.parameters
         intercept = state.intercept.parameters[0]
-        n_rows = batch.shape[0]
+        n_rows = state.ranks.n_ranks * batch.shape[0]
         n_auxiliary = self._n_auxiliary(dead.shape[0], batch.shape[1])
         n_sets = 2 if n_auxiliary else 1
         main, *auxiliary = kernels.encode_topk(
@@ -269,16 +275,21 @@ class TopKSAE(MiniBatchDictionary):
         bias_gradient, intercept_gradient = self._backward(
             codes, residual, centred, 2.0 / (n_rows * state.variance), state, accumulate=False
         )
+        if state.ranks.n_ranks > 1:
+            loss = loss / state.ranks.n_ranks
         if n_auxiliary:
             codes = kernels.compress(*auxiliary[0])
             # The auxiliary atoms reconstruct the error, which is -residual.
             misfit = kernels.decode(codes, decoder, kernels.zeros_like(intercept)) + residual
-            weight = self.auxk_coef * 2.0 / kernels.positive(n_rows * loss)
+            weight = self.auxk_coef * 2.0 / kernels.positive(n_rows * _total(loss, state))
             bias_gradient += self._backward(codes, misfit, centred, weight, state, accumulate=True)[
                 0
             ]
-        state.decoder.step(state.decoder_gradient, learning_rate, unit_norm=True)
-        state.encoder.step(state.encoder_gradient, learning_rate)
+        loss, used, bias_gradient, intercept_gradient = state.sums.add_up(
+            loss=loss, used=used, bias=bias_gradient, intercept=intercept_gradient
+        )
+        state.decoder.step(state.sums["decoder"], learning_rate, unit_norm=True)
+        state.encoder.step(state.sums["encoder"], learning_rate)
         state.bias.step(bias_gradient[:, None], learning_rate)
         if self.fit_intercept:
             state.intercept.step(intercept_gradient[None, :], learning_rate)
@@ -299,12 +310,17 @@ class TopKSAE(MiniBatchDictionary):
             codes[0],
             residual,
             scale=scale,
-            out=state.decoder_gradient,
+            out=state.sums["decoder"],
             accumulate=accumulate,
         )
         by_code = kernels.code_gradient(residual, codes, decoder, scale=scale)
         kernels.sparse_gradient(
-            columns, by_code, centred, scale=1.0, out=state.encoder_gradient, accumulate=accumulate
+            columns,
+            by_code,
+            centred,
+            scale=1.0,
+            out=state.sums["encoder"],
+            accumulate=accumulate,
         )
         bias = kernels.sum_by_atom(codes, by_code, n_atoms)
         return bias, kernels.column_sum(residual) * scale - bias @ encoder
@@ -337,6 +353,11 @@ class TopKSAE(MiniBatchDictionary):
         state.samples_since_use += n_rows
         state.samples_since_use *= used == 0
 
+    def _shared_parameters(self, state):
+        return [
+            part.parameters for part in (state.decoder, state.encoder, state.bias, state.intercept)
+        ]
+
     def _publish_parameters(self, state):
         decoder, encoder, bias, intercept = (
             np.array(state.kernels.to_host(part.parameters))
@@ -363,6 +384,16 @@ class TopKSAE(MiniBatchDictionary):
                 self.components_.shape[0],
                 device=self.device,
             )
+
+
+def _total(loss, state):
+    """Loss over the rows of all processes: the auxiliary loss is divided by it."""
+    if state.ranks.n_ranks == 1:
+        return loss
+    total = state.kernels.zeros_like(state.intercept.parameters[0, :1])
+    total[0] = loss
+    state.ranks.add_up(total)
+    return total[0]
 
 
 def geometric_median(sample, *, max_iter=100, tol=1e-6):

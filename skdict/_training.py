@@ -6,9 +6,11 @@ All of it lives in arrays of a backend, on its device.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 
+from skdict._ranks import OneProcess
 from skdict.kernels import get_kernels
 
 # An atom is dead when fewer than this share of the samples of the window use it (Table 1).
@@ -103,10 +105,22 @@ class OnDevice:
                 self.put(**{name: _matching(name, arrays, self.kernels.to_host(value))})
             elif isinstance(value, np.ndarray):
                 setattr(self, name, _matching(name, arrays, value))
-            elif name not in values:
-                raise ValueError(f"the saved state lacks {name!r}")
             else:
-                setattr(self, name, values[name])
+                setattr(self, name, _alike(name, values, value))
+
+
+def _alike(name, values, like):
+    """Saved value of a name, of the kind of the one that is there."""
+    if name not in values:
+        raise ValueError(f"the saved state lacks {name!r}")
+    value = values[name]
+    kinds = [
+        "number" if isinstance(v, Real) and not isinstance(v, bool) else type(v).__name__
+        for v in (value, like)
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"the saved state holds for {name!r} a {kinds[0]}, not a {kinds[1]}")
+    return value
 
 
 def _matching(name, arrays, like):
@@ -294,18 +308,79 @@ class History(OnDevice):
         return losses, rates
 
     def close_block(self, step, dead_fraction):
-        """End a block: the mean of the losses fetched since the last one, the resets in it."""
+        """End a block: the mean of the losses fetched since the last one, the resets in it.
+
+        Returns whether there were any.
+        """
         if not self._losses:
-            return
+            return False
         self.curves["step"].append(step)
         self.curves["loss"].append(float(np.mean(self._losses)))
         self.curves["dead_fraction"].append(dead_fraction)
         self.curves["n_resets"].append(self._resets)
         self._losses, self._resets = [], 0
+        return True
 
     def arrays(self):
         """The curves as arrays."""
         return {name: np.asarray(curve) for name, curve in self.curves.items()}
+
+
+class Sums(OnDevice):
+    """What the processes of a fit add up in a step: parts of one buffer, sent as one message.
+
+    With one process the buffer holds the gradients alone and nothing is copied.
+
+    Parameters
+    ----------
+    ranks : OneProcess
+        The processes.
+    gradients : dict of str to tuple of int
+        Shapes of the arrays that kernels write to; ``sums[name]`` gives them.
+    others : dict of str to tuple of int
+        Shapes of what `add_up` is given.
+    dtype : dtype
+        Of the message. Counts are exact in float32 up to 16 million in a batch.
+    device : str
+        Where it lives.
+    """
+
+    def __init__(self, ranks, gradients, others, dtype, device="cpu"):
+        super().__init__(device)
+        self._ranks = ranks
+        self._shapes = gradients if ranks.n_ranks == 1 else {**gradients, **others}
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()]).tolist()
+        self._places = dict(zip(self._shapes, zip([0, *ends[:-1]], ends)))
+        self.put(_buffer=np.zeros(ends[-1], dtype))
+
+    def __getitem__(self, name):
+        start, end = self._places[name]
+        return self._buffer[start:end].reshape(self._shapes[name])
+
+    def add_up(self, **others):
+        """Add up the gradients and what is given here, over all processes.
+
+        Parameters
+        ----------
+        **others : array or scalar
+            By the names of the constructor; arrays are overwritten by their sums.
+
+        Returns
+        -------
+        list
+            The sums of `others`.
+        """
+        if self._ranks.n_ranks == 1:
+            return list(others.values())
+        for name, value in others.items():
+            self[name][...] = value
+        self._ranks.add_up(self._buffer)
+        sums = []
+        for name, value in others.items():
+            if self._shapes[name]:
+                value[...] = self[name]
+            sums.append(value if self._shapes[name] else self[name])
+        return sums
 
 
 class TrainingState(OnDevice):
@@ -313,12 +388,12 @@ class TrainingState(OnDevice):
 
     # The generator is saved apart, a recorded step recorded again, a gradient computed anew.
     _not_saved = (
-        *OnDevice._not_saved, "rng", "step", "remaining_steps", "gradient", "decoder_gradient",
-        "encoder_gradient",
+        *OnDevice._not_saved, "rng", "step", "remaining_steps", "ranks", "sums"
     )  # fmt: skip
 
-    def __init__(self, rng, scale, n_atoms, window, device="cpu"):
+    def __init__(self, rng, scale, n_atoms, window, device="cpu", ranks=None):
         super().__init__(device)
+        self.ranks = OneProcess() if ranks is None else ranks
         self.rng = rng
         self.scale = scale
         self.n_steps = 0

@@ -581,5 +581,7 @@ def _knee_epsilon(values):
     logs = np.log(values)
     position = np.linspace(0.0, 1.0, values.size)
     chord = logs[0] + (logs[-1] - logs[0]) * position
-    knee = int(np.argmax(chord - logs))
+    depth = chord - logs
+    # Rounding alone puts points of a straight line below it.
+    knee = int(np.argmax(depth)) if depth.max() > 1e-9 * (logs[0] - logs[-1]) else 0
     return float(0.1 * values[knee] / values[0])

@@ -1,5 +1,7 @@
 """Rows that are read in blocks: the same dictionaries, codes and whitening from every container."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -176,6 +178,34 @@ def test_an_interrupted_transform_goes_on(tmp_path):
     np.testing.assert_array_equal(stored.to_csr().toarray(), model.transform(X).toarray())
 
 
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_partial_fit_on_a_stream_keeps_nothing_of_it(name):
+    """Thirty parts, one at a time: memory stays that of one part."""
+
+    def stream():
+        rng = np.random.default_rng(0)
+        for _ in range(30):
+            yield rng.normal(size=(2000, 64)).astype(np.float32)
+
+    model = clone(DICTIONARIES[name]).set_params(batch_size=500)
+    n_bytes, kept = 2000 * 64 * 4, []
+    tracemalloc.start()
+    try:
+        for number, rows in enumerate(stream()):
+            model.partial_fit(rows)
+            del rows
+            kept.append(tracemalloc.get_traced_memory()[0])
+            if number == 9:
+                tracemalloc.reset_peak()
+                peak_before = max(kept)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert model.n_steps_ == 120
+    assert max(kept[10:]) - peak_before < n_bytes / 4
+    assert peak - peak_before < 6 * n_bytes
+
+
 def test_mistakes_of_transformed_rows():
     model = clone(DICTIONARIES["icfl"]).fit(X)
     with pytest.raises(ValueError, match="must give dense rows"):
@@ -183,3 +213,42 @@ def test_mistakes_of_transformed_rows():
     rows = TransformedRows(X, Normalizer().fit(X))
     with pytest.raises(ValueError, match="step 1"):
         rows[::2]
+
+
+def interrupted_transform(model, path):
+    """Codes of 1,000 rows that were written before an error."""
+    with pytest.raises(ValueError, match="NaN|nan|finite"):
+        broken = X.copy()
+        broken[1200, 0] = np.nan
+        transform_to_disk(model, broken, path, block_rows=500)
+
+
+@pytest.mark.parametrize("kind", DICTIONARIES)
+def test_a_transform_that_is_complete_is_not_done_again(kind, tmp_path):
+    model = clone(DICTIONARIES[kind]).fit(X)
+    transform_to_disk(model, X, tmp_path / "codes")
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "codes").iterdir()}
+    again = transform_to_disk(model, X, tmp_path / "codes", resume=True)
+    assert (again[:] != model.transform(X)).nnz == 0
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "codes").iterdir()} == times
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+@pytest.mark.parametrize("change", ["model", "rows", "fewer rows"])
+def test_a_transform_of_another_model_or_other_rows_is_not_continued(tmp_path, change, is_complete):
+    model, path = clone(DICTIONARIES["icfl"]).fit(X), tmp_path / "codes"
+    if is_complete:
+        transform_to_disk(model, X, path)
+    else:
+        interrupted_transform(model, path)
+    other, rows = model, X
+    if change == "model":
+        other = clone(model).set_params(random_state=1).fit(X)
+    elif change == "rows":
+        rows = X[::-1]
+    else:
+        rows = X[:900]
+    with pytest.raises(ValueError, match="not those of this model and these rows"):
+        transform_to_disk(other, rows, path, resume=True)
+    stored = transform_to_disk(other, rows, path, overwrite=True)
+    assert (stored[:] != other.transform(rows)).nnz == 0

@@ -99,8 +99,8 @@ def test_gradients_are_those_of_the_loss(rng):
     bias, intercept = model._backward(codes, residual, X - start[3], 2.0, state, accumulate=False)
     ours = np.concatenate(
         [
-            state.decoder_gradient.ravel(),
-            state.encoder_gradient.ravel(),
+            state.sums["decoder"].ravel(),
+            state.sums["encoder"].ravel(),
             bias,
             intercept,
         ]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skdict import ControlPCAWhitener, ICFLDictionary
+from skdict._whitening import _knee_epsilon
 from skdict.datasets import load_jump_scope
 
 few_controls = pytest.mark.filterwarnings("ignore:.*whitening overfits its controls")
@@ -330,3 +331,15 @@ def test_tensors_on_a_device_are_named_with_a_remedy(model):
         model.fit(Tensor())
     with pytest.raises(TypeError, match="control of type .*Tensor, dtype float32, on device cuda"):
         ControlPCAWhitener().fit(np.eye(4), control=Tensor())
+
+
+@pytest.mark.parametrize("spectrum", ["straight", "bent the other way", "equal"])
+def test_without_a_knee_epsilon_is_a_tenth_whatever_the_rounding(spectrum):
+    position = np.linspace(0.0, 1.0, 50)
+    logs = {
+        "straight": -8.0 * position,
+        "bent the other way": -8.0 * position**2,
+        "equal": np.zeros(50),
+    }[spectrum]
+    for scale in (1.0, 3.0, 7.0, 1e-5):  # other rounding each time
+        assert _knee_epsilon(np.exp(logs) * scale) == pytest.approx(0.1)

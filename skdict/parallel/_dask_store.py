@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from skdict._code_store import CodeWriter, load_codes
+from skdict._code_store import load_codes
+from skdict._code_writer import CodeWriter
 from skdict._validation import check_integer, import_optional
 
 
