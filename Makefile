@@ -17,7 +17,7 @@ PATIENT := OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 # No window is ever opened; figures go to files.
 export MPLBACKEND := Agg
 
-.PHONY: help demo explore test lint format docs gallery bench study study-genes clean
+.PHONY: help demo explore test lint format docs gallery bench study study-genes test-interop clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,7 @@ help:
 	@echo "make bench    the benchmarks, beside the opponents that can be installed (about 10 minutes)"
 	@echo "make study    every table and figure of the ICFL paper on data at hand (under an hour; ARGS=--quick: minutes)"
 	@echo "make study-genes  the findings of the paper on single-cell models (a quarter of an hour; ARGS=--quick: minutes)"
+	@echo "make test-interop  codes beside SAELens, dictionary_learning and sparsify (installs them apart: 2 GB)"
 	@echo "make clean    remove the environment and everything built"
 
 demo: $(VENV)/.plot,progress,io
@@ -73,6 +74,21 @@ study: $(VENV)/.plot,progress,io
 study-genes: $(VENV)/.plot,progress,io,torch,anndata
 	$(BIN)/python -m benchmarks.study_genes $(ARGS)
 
+INTEROP := .venv-interop/bin/python
+
+# Beside the packages themselves; they ask for much, so they have an environment of their own.
+test-interop: .venv-interop/.ready
+	$(INTEROP) -m pytest tests/interop_real $(ARGS)
+
+.venv-interop/.ready: pyproject.toml .ci/constraints.txt .ci/constraints-interop.txt
+	$(PYTHON) -m venv --clear .venv-interop
+	@$(INTEROP) -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
+		--constraint .ci/constraints-interop.txt --editable ".[torch]" \
+		pytest hypothesis sae-lens eai-sparsify zstandard
+	@$(INTEROP) -m pip install --quiet --disable-pip-version-check --no-deps \
+		--constraint .ci/constraints-interop.txt dictionary-learning
+	@touch $@
+
 # What cannot be installed is listed and missing in the tables.
 $(VENV)/.opponents: $(VENV)/.plot,progress,io benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.install
@@ -100,6 +116,6 @@ $(VENV)/.created:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) skdict_demo_concepts build dist skdict.egg-info docs/_build docs/gallery docs/generated
+	rm -rf $(VENV) .venv-interop skdict_demo_concepts build dist skdict.egg-info docs/_build docs/gallery docs/generated
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skdict tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
