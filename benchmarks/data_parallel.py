@@ -5,7 +5,9 @@
 - Fits under torchrun, one process of which is killed at a random moment; torchrun starts both
   again, the fit goes on from its checkpoint and has to end bit by bit as an undisturbed one.
 - Steps a second of one and two processes with one thread each, and how much of a step is spent
-  adding up: waiting for the other process and sending the message.
+  adding up: waiting for the other process and sending the message. Each process forms the Gram
+  matrix of the atoms and takes the step of Adam itself, whatever its share of the batch: the larger
+  the batch, the more is shared.
 """
 
 import json
@@ -22,9 +24,9 @@ import numpy as np
 
 from benchmarks.machine import describe_machine
 
-# kills, seeds, and the size whose speed is taken: rows, features, atoms, non-zeros, batch, steps
-FULL = (20, 5, (40_000, 512, 4096, 40, 4096, 12))
-QUICK = (1, 2, (2000, 32, 128, 4, 256, 4))
+# kills, seeds, and the sizes whose speed is taken: rows, features, atoms, non-zeros, batch, steps
+FULL = (20, 5, ((40_000, 512, 4096, 40, 4096, 10), (40_000, 512, 4096, 40, 16_384, 6)))
+QUICK = (1, 2, ((2000, 32, 128, 4, 256, 4),))
 
 
 def planted(n_samples, n_features, n_components, n_active, seed=0):
@@ -51,7 +53,7 @@ def models(**parameters):
 # ---------------------------------------------------------------------- what each process does
 
 
-def fit_equality(folder, n_seeds, size):
+def fit_equality(folder, n_seeds):
     """One step, float64 fits, float32 fits of several seeds."""
     from skdict.parallel import data_parallel
 
@@ -71,12 +73,12 @@ def fit_equality(folder, n_seeds, size):
         np.savez(folder / f"equality {ranks.n_ranks} {ranks.rank}.npz", **found)
 
 
-def fit_speed(folder, n_seeds, size):
-    """Seconds of each step, and those spent adding up."""
+def fit_speed(folder, number, sizes):
+    """Seconds of each step of a size, and those spent adding up."""
     from skdict import ICFLDictionary
     from skdict.parallel import data_parallel
 
-    n_rows, n_features, n_atoms, n_nonzero, batch_size, n_steps = size
+    n_rows, n_features, n_atoms, n_nonzero, batch_size, n_steps = sizes[number]
     X = np.random.default_rng(0).normal(size=(n_rows, n_features)).astype(np.float32)
     with data_parallel() as ranks:
         add_up, seconds = ranks.add_up, []
@@ -96,7 +98,7 @@ def fit_speed(folder, n_seeds, size):
 
         def marked(*arguments):
             learn(*arguments)
-            marks.append(time.perf_counter())
+            marks.append((time.perf_counter(), time.process_time()))
 
         model._learn_batch = marked
         model.fit(X)
@@ -109,14 +111,15 @@ def fit_speed(folder, n_seeds, size):
                 add_up(message)
                 alone.append(time.perf_counter() - began)
     taken = {
-        "step": float(np.median(np.diff(marks))),
+        "step": float(np.median(np.diff([mark[0] for mark in marks]))),
+        "step, processor": float(np.median(np.diff([mark[1] for mark in marks]))),
         "adding up": float(np.median(seconds)) if seconds else 0.0,
         "message alone": float(np.median(alone)) if alone else 0.0,
     }
     (folder / f"speed {ranks.n_ranks} {ranks.rank}.json").write_text(json.dumps(taken))
 
 
-def fit_killed(folder, n_kills, size):
+def fit_killed(folder, n_kills):
     """Fits, each with a kill; what was done before a restart is not done again."""
     from skdict import Checkpoint
     from skdict._checkpoints import read_checked
@@ -227,12 +230,12 @@ def kills(folder, n_kills, quick):
     }
 
 
-def speed(folder, n_repeats, quick):
-    """Steps a second of one and of two processes with a thread each, in turn."""
+def speed(folder, number, n_repeats, quick):
+    """Seconds a step of one and of two processes with a thread each, in turn, at a size."""
     taken = {1: [], 2: []}
     for _ in range(n_repeats):
         for n_ranks in taken:
-            torchrun("fit_speed", n_ranks, folder, 0, quick=quick)
+            torchrun("fit_speed", n_ranks, folder, number, quick=quick)
             taken[n_ranks].append(json.loads((folder / f"speed {n_ranks} 0.json").read_text()))
     medians = {
         n_ranks: {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
@@ -242,25 +245,31 @@ def speed(folder, n_repeats, quick):
         "seconds, one process": medians[1],
         "seconds, two processes": medians[2],
         "times as fast": medians[1]["step"] / medians[2]["step"],
+        "times less processor": medians[1]["step, processor"] / medians[2]["step, processor"],
         "runs": {str(n_ranks): runs for n_ranks, runs in taken.items()},
     }
 
 
 def run(quick=False):
     """All of it; a dictionary of figures."""
-    n_kills, n_seeds, size = QUICK if quick else FULL
+    n_kills, n_seeds, sizes = QUICK if quick else FULL
     names = ("rows", "features", "atoms", "non-zeros", "batch", "steps")
-    results = {"machine": describe_machine(), "size": dict(zip(names, size))}
+    results = {"machine": describe_machine()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         results["equality"] = equality(folder, n_seeds, quick)
         results["kills"] = kills(folder, n_kills, quick)
-        results["speed"] = speed(folder, 1 if quick else 3, quick)
+        results["speed"] = [
+            {"size": dict(zip(names, size))} | speed(folder, number, 1 if quick else 3, quick)
+            for number, size in enumerate(sizes)
+        ]
     print(json.dumps(results, indent=1))
     return results
 
 
 if __name__ == "__main__":
     what, folder, number, *quick = sys.argv[1:]
-    size = (QUICK if quick else FULL)[2]
-    globals()[what](Path(folder), int(number), size)
+    if what == "fit_speed":
+        fit_speed(Path(folder), int(number), (QUICK if quick else FULL)[2])
+    else:
+        {"fit_equality": fit_equality, "fit_killed": fit_killed}[what](Path(folder), int(number))

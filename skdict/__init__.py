@@ -8,7 +8,9 @@ from skdict._icfl import ICFLDictionary
 from skdict._sharded_rows import ShardedRows
 from skdict._streaming import TransformedRows, transform_to_disk
 from skdict._topk_sae import TopKSAE
+from skdict._version import __version__ as __version__
 from skdict._whitening import ControlPCAWhitener
+from skdict.persistence import load, save
 
 __all__ = [
     "Checkpoint",
@@ -19,9 +21,9 @@ __all__ = [
     "StoredCodes",
     "TopKSAE",
     "TransformedRows",
+    "load",
     "load_codes",
+    "save",
     "sparse_encode",
     "transform_to_disk",
 ]
-
-__version__ = "0.1.0.dev0"

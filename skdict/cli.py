@@ -1,4 +1,4 @@
-"""The command line: ``skdict demo``, ``skdict example`` and ``skdict explore``."""
+"""The command line: ``skdict demo``, ``example``, ``explore``, ``info`` and ``transform``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from skdict import __version__
 from skdict._explore_command import add_commands
+from skdict._model_commands import add_model_commands
+from skdict._version import __version__
 
 OK = 0
 FAILED = 1
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.set_defaults(command=_demo)
     add_commands(commands)
+    add_model_commands(commands)
     return parser
 
 

@@ -409,7 +409,7 @@ def _png(picture: np.ndarray, size, n_colors: int | None) -> str:
 
 
 def _footer() -> str:
-    from skdict import __version__
+    from skdict._version import __version__
 
     return f"Made with skdict {__version__}."
 

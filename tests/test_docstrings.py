@@ -24,6 +24,7 @@ MODULES = [
     "skdict.metrics",
     "skdict.model_selection",
     "skdict.parallel",
+    "skdict.persistence",
     "skdict.preprocessing",
     "skdict.probing",
     "skdict.steering",
@@ -49,6 +50,8 @@ def public_names():
         module = importlib.import_module(module_name)
         for name in names_of(module):
             thing = getattr(module, name)
+            if not callable(thing):
+                continue  # a constant has no docstring of its own
             yield f"{module_name}.{name}"
             if not inspect.isclass(thing):
                 continue

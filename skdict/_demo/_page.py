@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from skdict import __version__, display
+from skdict import display
 from skdict._demo._concepts import Concept
 from skdict._demo._experiment import ARMS, MODELS, WHITENING, Arm
 from skdict._demo._metrics import METRICS, RAW, spread
@@ -16,6 +16,7 @@ from skdict._demo._results import Results
 from skdict._demo._table import SPREAD, STAR, settings_line
 from skdict._demo._verdict import COMPARED, RULE, judge_all, summary
 from skdict._validation import import_optional
+from skdict._version import __version__
 from skdict.report import (
     Column,
     Html,

@@ -211,7 +211,7 @@ def _word(value) -> str:
 
 
 def _versions() -> str:
-    from skdict import __version__
+    from skdict._version import __version__
 
     return (
         f"The figure was made with skdict {__version__}, NumPy {np.__version__} and scikit-learn "

@@ -88,7 +88,7 @@ def _write_rows(writer, part: str, rows: dict, types: dict, n_concepts: int) -> 
 
 def finish(folder: Path, manifest: dict) -> None:
     """Add versions and checksums, and write the manifest last."""
-    from skdict import __version__
+    from skdict._version import __version__
 
     manifest |= {"format": FORMAT, "version": VERSION, "skdict": __version__}
     manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")

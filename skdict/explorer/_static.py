@@ -195,7 +195,7 @@ def _write_folder(context: PageContext, path: Path, title: str) -> Path:
 
 def _render(title, sections, subtitle, picture_sources, *, with_script: bool = False) -> str:
     """A page with our style, policy and script."""
-    from skdict import __version__
+    from skdict._version import __version__
 
     page = plain_text(
         render_page(title, sections, subtitle=subtitle, footer=f"Made with skdict {__version__}.")

@@ -247,7 +247,7 @@ def _own_settings(dictionary, architecture):
 
 
 def _metadata(given, dictionary, whitener):
-    from skdict import __version__
+    from skdict._version import __version__
 
     given = {} if given is None else dict(given)
     reserved = {"sae_lens_version", "skdict", "preprocessing"} & given.keys()

@@ -62,7 +62,7 @@ def codes_to_anndata(adata, codes, *, key="concepts", pipeline=None, params=None
     """
     check_no_view(adata)
     codes = check_rows_of_codes(codes, adata.n_obs)
-    from skdict import __version__
+    from skdict._version import __version__
 
     about = dict(params or {}, skdict=__version__)
     entry = {"n_concepts": codes.shape[1]}
