@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 import warnings
 from pathlib import Path
@@ -17,7 +18,9 @@ from safetensors.numpy import save as save_arrays
 from skdict._validation import check_integer, check_real
 from skdict._whole_files import claim_folder, release_folder, write_whole
 
-SCHEMA = 1
+SCHEMA = 2
+# Fits of the same parameters and data at the same time, each with a folder of its own.
+MOST_FOLDERS = 64
 _FINISHED = "finished.json"
 _SUFFIXES = (".json", ".safetensors")
 
@@ -51,8 +54,8 @@ class Checkpoint:
     of threads, a fit ends with the dictionary, bit by bit, that it would have had without.
 
     A fit without ``resume`` begins by removing what an earlier one with the same fingerprint left.
-    While a fit runs, a second one of the same parameters and data is refused its folder: give each
-    process its own, or different seeds (on Unix; some network file systems have no locks).
+    While a fit runs, a second one of the same parameters and data takes a folder beside it (on
+    Unix; some network file systems have no locks).
 
     The fingerprint of the data is made of their shape, type and 1,024 rows spread over them: a
     change elsewhere is not seen.
@@ -98,8 +101,9 @@ class FitRecord:
         self.settings = settings
         canonical = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        self.parent = checkpoint.folder
-        self.folder = checkpoint.folder / f"{settings['estimator']}-{digest}"
+        self.parent = Path(os.path.realpath(checkpoint.folder))
+        self._name = f"{settings['estimator']}-{digest}"
+        self.folder = self.parent / self._name
         self._every, self._seconds = checkpoint.steps, None
         if checkpoint.minutes is not None:
             self._seconds = 60 * checkpoint.minutes
@@ -114,21 +118,37 @@ class FitRecord:
     def claim(self) -> None:
         """Make the folder and keep other fits from it until `release` or the process ends.
 
+        Where another process or thread writes to it, as in a grid search that fits the same
+        dictionary for several settings of a later step, a folder beside it is taken.
+
         Raises
         ------
         RuntimeError
-            If another process, or another thread, writes to it.
+            If there are too many of these.
         OSError
             If it cannot be written to.
         """
         try:
-            claim_folder(self.folder)
+            self.folder = self._claimed_folder()
         except OSError as error:
             raise OSError(
                 error.errno,
                 f"checkpoints could not be written to {self.folder} ({error.strerror or error}). "
                 "Make it writable or choose another folder",
             ) from error
+
+    def _claimed_folder(self) -> Path:
+        for number in range(1, MOST_FOLDERS + 1):
+            folder = self.folder
+            if number > 1:
+                folder = folder.with_name(f"{folder.name}-{number}")
+            try:
+                claim_folder(folder)
+                return folder
+            except RuntimeError:
+                if number == MOST_FOLDERS:
+                    raise
+        raise AssertionError
 
     def release(self) -> None:
         """Let others have the folder; without a claim, do nothing."""
@@ -288,7 +308,8 @@ class FitRecord:
         last = [
             max(folder.glob("step-*.json"), default=None)
             for folder in sorted(self.parent.glob(pattern))
-            if not (folder / _FINISHED).exists()
+            # twins of this fit that run now are no others
+            if not (folder / _FINISHED).exists() and not folder.name.startswith(self._name)
         ]
         return [path for path in last if path is not None]
 
@@ -400,17 +421,29 @@ def settings_of(estimator, shape, dtype, rows, *, without) -> dict:
     without : tuple of str
         Parameters that do not change what is learned.
     """
-    parameters = {
-        name: _as_json(value)
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in without
-    }
     return {
         "estimator": type(estimator).__name__,
-        **parameters,
+        **parameters_of(estimator, without=without),
         "X.shape": list(shape),
         "X.dtype": str(np.dtype(dtype)),
         "X rows": digest_of_rows(rows),
+    }
+
+
+def parameters_of(estimator, *, without) -> dict:
+    """Parameters of an estimator as JSON that identifies them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters are taken.
+    without : tuple of str
+        Parameters that are left out.
+    """
+    return {
+        name: _as_json(value)
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in without
     }
 
 

@@ -292,7 +292,6 @@ class ICFLDictionary(MiniBatchDictionary):
     def _set_state(self, state, dictionary, intercept, weights=None):
         state.solver, state.step = self.solver, None
         if self.solver == "online":
-            self._check_alone(state)
             self._check_surrogate_fits(dictionary)
             state.dictionary = Surrogate(dictionary, weights, device=state.device)
         else:
@@ -310,10 +309,10 @@ class ICFLDictionary(MiniBatchDictionary):
             used_since_reset=np.zeros(dictionary.shape[0], np.int64),
         )
 
-    def _check_alone(self, state):
-        if state.ranks.n_ranks > 1:
+    def _check_shareable(self, n_ranks):
+        if n_ranks > 1 and self.solver == "online":
             raise ValueError(
-                f'solver="online" cannot be fitted by {state.ranks.n_ranks} processes: its '
+                f'solver="online" cannot be fitted by {n_ranks} processes: its '
                 "(n_components, n_components) array would have to be sent in every step. Use "
                 'solver="adam"'
             )

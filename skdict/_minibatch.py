@@ -21,7 +21,7 @@ from sklearn.utils.validation import validate_data
 
 from skdict._base import FLOATS, Dictionary
 from skdict._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from skdict._checkpoints import Checkpoint, FitRecord, settings_of
+from skdict._checkpoints import Checkpoint, FitRecord, parameters_of, settings_of
 from skdict._data_order import BatchesInMemory, batches_of, fingerprint_of, spread_rows
 from skdict._large_rows import LargeRows
 from skdict._ranks import current_ranks
@@ -43,6 +43,12 @@ SAMPLE_ROWS = 32_768
 _NOT_IN_FINGERPRINT = (
     "checkpoint", "resume", "verbose", "device", "precision", "sparse_output",
 )  # fmt: skip
+
+# Parameters in which processes that share a fit may differ: those of the first one hold.
+_NOT_COMPARED = ("checkpoint", "resume", "verbose", "device", "random_state")
+
+# Steps after which the processes that share a fit are given the parameters of the first one.
+HAND_OUT_EVERY = 100
 
 
 class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
@@ -105,23 +111,18 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         MemoryError
             If the memory of the device does not hold the atoms or a single row's codes.
         """
-        self._validate_params()
-        check_device(self.device)
         ranks = current_ranks()
-        X = self._read_rows(X, reset=True)
-        n_samples = X.shape[0]
-        self._set_sizes(X.shape[1])
-        batch_size = self._batch_size(n_samples, ranks.n_ranks)
-        max_steps = self._max_steps(n_samples, batch_size)
-        ranks.check_equal(
-            {"X.shape": X.shape, "X.dtype": str(X.dtype), "n_components": self._n_atoms,
-             "n_nonzero_coefs": self._n_nonzero_coefs, "batch_size": batch_size,
-             "max_steps": max_steps}
-        )  # fmt: skip
-        data = batches_of(X, batch_size, ranks)
-        self._data = ranks.from_first(lambda: fingerprint_of(X))
+        with ranks.together():
+            return self._fit(X, y, ranks)
+
+    def _fit(self, X, y, ranks):
+        X = ranks.agreed(lambda: self._prepared(X, ranks.n_ranks))
+        ranks.check_equal(self._data | parameters_of(self, without=_NOT_COMPARED))
         record, saved = self._claimed(X, ranks)
         try:
+            with record.restoring() if record else nullcontext():
+                batch_size, max_steps = self._lengths(X.shape[0], ranks.n_ranks, saved)
+            data = batches_of(X, batch_size, ranks)
             sample, state = self._begin(X, data, max_steps, record, saved, ranks)
             log_every = max(1, max_steps // 100)
             shown = sample if isinstance(X, LargeRows) else X
@@ -136,6 +137,28 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         tasks.end(partial(self._attributes, state))
         self._partial_state = None
         return self
+
+    def _prepared(self, X, n_ranks):
+        """The rows, after all that can be checked without them."""
+        self._validate_params()
+        check_device(self.device)
+        self._check_shareable(n_ranks)
+        X = self._read_rows(X, reset=True)
+        self._set_sizes(X.shape[1])
+        self._batch_size(X.shape[0], n_ranks)
+        self._data = fingerprint_of(X)
+        return X
+
+    def _check_shareable(self, n_ranks):
+        """Raise ValueError if so many processes cannot share a fit."""
+
+    def _lengths(self, n_samples, n_ranks, saved):
+        """Rows of a batch and most steps; those of the fit that is resumed, if one is."""
+        batch_size = self._batch_size(n_samples, n_ranks)
+        if saved is None:
+            return batch_size, self._max_steps(n_samples, batch_size)
+        batch_size, max_steps = map(int, saved[1]["lengths"])
+        return max(batch_size - batch_size % n_ranks, n_ranks), max_steps
 
     def _learn(self, data, state, max_steps, log_every, record, tasks):
         """Take the steps that are left; whatever ends them, set the fitted attributes."""
@@ -152,10 +175,13 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
                     ends_block = state.n_steps % log_every == 0
                     if ends_block:
                         self._log(state)
+                    if state.n_steps % max(log_every, HAND_OUT_EVERY) == 0:
+                        self._hand_out(state)
                     if record and record.is_due(state.n_steps):
                         self._save(record, state, data)
                     if ends_block and self._block_ended(tasks, state):
                         break
+            self._hand_out(state)
         finally:
             if not state.diverged:
                 state.n_passes = math.ceil(state.n_steps * data.batch_size / n_samples)
@@ -172,13 +198,14 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             if record is None:
                 return None
             record.claim()
-            try:
-                return record.load(must_exist=self.resume is True) if self.resume else None
-            except BaseException:
-                record.release()
-                raise
+            return record.load(must_exist=self.resume is True) if self.resume else None
 
-        saved = ranks.from_first(saved_before)
+        try:
+            saved = ranks.from_first(saved_before)
+        except BaseException:
+            if record:
+                record.release()
+            raise
         return record, saved
 
     def _begin(self, X, data, max_steps, record, saved, ranks):
@@ -190,6 +217,7 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
             sample = data.sample(SAMPLE_ROWS, rng)
         state = self._new_state(sample, rng, ranks)
         data.begin(state.rng)
+        state.lengths = [data.batch_size, max_steps]
         if saved is None:
             if record:
                 record.forget()
@@ -200,6 +228,7 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
                 data.restore(*saved, state.n_steps, state.rng)
                 if state.n_steps > max_steps:
                     raise ValueError(f"{state.n_steps} steps of {max_steps}")
+                state.lengths = [data.batch_size, max_steps]
         return sample, state
 
     def _handed_out(self, state, data):
@@ -210,10 +239,12 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
     def _block_ended(self, tasks, state):
         """End a block of steps; whether a callback asks to stop."""
-        ranks = state.ranks
+        return state.ranks.from_first(lambda: tasks.end_block(partial(self._attributes, state)))
+
+    def _hand_out(self, state):
+        """Give all processes the parameters of the first, in case machines round differently."""
         for parameters in self._shared_parameters(state):
-            ranks.hand_out(parameters)  # equal to begin with, unless machines round differently
-        return ranks.from_first(lambda: tasks.end_block(partial(self._attributes, state)))
+            state.ranks.hand_out(parameters)
 
     def partial_fit(self, X, y=None):
         """Learn from one unshuffled pass over the rows, in mini-batches.
@@ -386,10 +417,12 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
         if bad.size:
             state.diverged = True
             step = state.n_steps - losses.size + bad[0] + 1
-            raise ValueError(
+            error = ValueError(
                 f"training diverged at step {step}: the loss is {losses[bad[0]]}. Lower "
                 f"learning_rate (it is {rates[bad[0]]:.3g}) or rescale X"
             )
+            error.is_shared = True  # all processes have the same losses
+            raise error
 
     def _log(self, state):
         self._fetch_losses(state)

@@ -398,6 +398,7 @@ class TrainingState(OnDevice):
         self.scale = scale
         self.n_steps = 0
         self.n_passes = 0
+        self.lengths = [0, 0]  # rows of a batch and most steps of the fit
         self.usage = UsageWindow(n_atoms, window, device)
         self.history = History(device)
         self.remaining_steps = math.inf

@@ -115,7 +115,7 @@ def claim_folder(folder: Path) -> None:
         If it cannot be made or written to.
     """
     make_folder(folder)
-    key = os.path.abspath(folder)
+    key = os.path.realpath(folder)
     mine = _Claim(None, os.getpid(), threading.get_ident())
     held = _claims.setdefault(key, mine)
     if held.process == mine.process and held.thread != mine.thread and held.is_alive():
@@ -138,7 +138,7 @@ def release_folder(folder: Path) -> None:
     folder : Path
         The folder; it need not be claimed.
     """
-    key = os.path.abspath(folder)
+    key = os.path.realpath(folder)
     held = _claims.get(key)
     if held is None or held.process != os.getpid():
         return

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from benchmarks import faults
 from benchmarks.fault_trials import Faulty, Stopped, at_save, interrupt, must_resume
@@ -25,7 +28,7 @@ from benchmarks.faulted_fits import (
     stop_once,
     wait_until,
 )
-from skdict import Checkpoint, _checkpoints, _whole_files
+from skdict import Checkpoint, ICFLDictionary, _checkpoints, _whole_files
 from skdict._checkpoints import FitRecord
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -260,7 +263,7 @@ def test_the_clock_of_the_day_does_not_matter(tmp_path, monkeypatch):
 
 @needs_fork
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_second_process_is_refused_while_the_first_one_lives(fit, resume):
+def test_a_second_process_has_a_folder_of_its_own_while_the_first_one_lives(fit, resume):
     marks = Marks(fit.folder)
 
     def wait_there(n_steps):
@@ -275,8 +278,14 @@ def test_a_second_process_is_refused_while_the_first_one_lives(fit, resume):
     first = forked(run)
     try:
         wait_until(lambda: marks["n_saves"], first)
-        with pytest.raises(RuntimeError, match=f"process {first} on .*another checkpoint folder"):
-            fit.run(resume=resume)
+        first_folder = next(fit.checkpoints.iterdir())
+        before = {path: path.read_bytes() for path in first_folder.glob("step-*")}
+        assert fit.run(resume=resume).n_steps_ == fit.max_steps
+        assert {path.name for path in fit.checkpoints.iterdir()} == {
+            first_folder.name,
+            f"{first_folder.name}-2",
+        }
+        assert {path: path.read_bytes() for path in first_folder.glob("step-*")} == before
     finally:
         os.kill(first, signal.SIGKILL)
         exit_code(first)
@@ -294,27 +303,56 @@ def test_a_fit_that_failed_does_not_keep_others_from_its_folder(fit):
     assert exit_code(forked(run, Stopped)) == 0  # while this process lives
 
 
-def test_another_thread_is_refused_until_the_first_one_ends(record):
+def test_another_thread_has_a_folder_of_its_own_until_the_first_one_ends(record):
+    folder = record.folder
     other = FitRecord(Checkpoint(record.parent, steps=1), SETTINGS)
+
+    def claim():
+        other.claim()
+        other.release()
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    thread.join()
+    assert other.folder == folder.with_name(f"{folder.name}-2")
+    save_step(record, 3)  # still ours
+    record.release()
+    other = FitRecord(Checkpoint(record.parent, steps=1), SETTINGS)
+    thread = threading.Thread(target=other.claim)  # ends without a release
+    thread.start()
+    thread.join()
+    save_step(record, 4)
+
+
+def test_too_many_at_the_same_time(record, monkeypatch):
+    monkeypatch.setattr(_checkpoints, "MOST_FOLDERS", 1)
     errors = []
 
     def claim():
         try:
-            other.claim()
+            FitRecord(Checkpoint(record.parent, steps=1), SETTINGS).claim()
         except RuntimeError as error:
             errors.append(str(error))
-        other.release()  # somebody else's: nothing happens
 
     thread = threading.Thread(target=claim)
     thread.start()
     thread.join()
     assert len(errors) == 1 and f"another thread of this process ({os.getpid()})" in errors[0]
-    save_step(record, 3)  # still ours
-    record.release()
-    thread = threading.Thread(target=other.claim)  # ends without a release
-    thread.start()
-    thread.join()
-    save_step(record, 4)
+
+
+def test_a_search_over_a_later_step_in_several_workers(tmp_path):
+    # the same dictionary is fitted on the same fold by several workers at the same time
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 8)), np.arange(300) % 2
+    dictionary = ICFLDictionary(
+        16, n_nonzero_coefs=2, max_steps=30, random_state=0, resume="auto",
+        checkpoint=Checkpoint(tmp_path, steps=5),
+    )  # fmt: skip
+    search = GridSearchCV(
+        make_pipeline(dictionary, LogisticRegression()),
+        {"logisticregression__C": [0.1, 1.0, 10.0]}, cv=2, n_jobs=2, error_score="raise",
+    ).fit(X, y)  # fmt: skip
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_without_locks_of_the_system_fits_go_on(tmp_path, monkeypatch):

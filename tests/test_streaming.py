@@ -1,6 +1,8 @@
 """Rows that are read in blocks: the same dictionaries, codes and whitening from every container."""
 
+import os
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +233,22 @@ def test_a_transform_that_is_complete_is_not_done_again(kind, tmp_path):
     again = transform_to_disk(model, X, tmp_path / "codes", resume=True)
     assert (again[:] != model.transform(X)).nnz == 0
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "codes").iterdir()} == times
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_between_the_last_row_and_the_new_name(tmp_path, monkeypatch, overwrite):
+    model, path = clone(DICTIONARIES["icfl"]).fit(X), tmp_path / "codes"
+    if overwrite:
+        transform_to_disk(clone(model).set_params(random_state=1).fit(X), X, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *args: os._exit(9))
+        if (child := os.fork()) == 0:
+            transform_to_disk(model, X, path, overwrite=overwrite)
+        assert os.waitpid(child, 0)[1] >> 8 == 9
+    stored = transform_to_disk(model, X, path, resume=True, overwrite=overwrite)
+    assert stored.path == path and [entry.name for entry in tmp_path.iterdir()] == ["codes"]
+    assert (load_codes(path)[:] != model.transform(X)).nnz == 0
 
 
 @pytest.mark.parametrize("is_complete", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from skdict._ranks import OneProcess, fitting_with
+from skdict._ranks import OneProcess, SeveralProcesses, fitting_with
 from skdict._validation import check_real, import_optional
 
 
@@ -47,8 +46,9 @@ def data_parallel(*, backend=None, timeout=10.0) -> Iterator[OneProcess]:
     RuntimeError
         If the processes do not find each other.
     ConnectionError
-        From ``fit``, if another process ends or does not answer. With ``checkpoint=`` the fit goes
-        on from the last checkpoint, on any number of processes.
+        From ``fit``, if another process ends or does not answer, and from every later fit in this
+        block. With ``checkpoint=`` the fit goes on from the last checkpoint, on any number of
+        processes.
 
     See Also
     --------
@@ -64,13 +64,20 @@ def data_parallel(*, backend=None, timeout=10.0) -> Iterator[OneProcess]:
 
     A message has ``M d + M + d + 1`` numbers for M atoms of d features (:class:`~skdict.TopKSAE`:
     ``2 M d + 2 M + d + 1``, and one number before it while atoms are dead); each process sends and
-    receives about twice that.
+    receives about twice that. At the start, at the end and every 100 steps, or every hundredth of
+    the fit where that is longer, the first process hands out the parameters, in case machines round
+    differently; after every hundredth it says whether a callback asks to stop.
 
     On CUDA, process r of a machine uses GPU r: leave ``device="cuda"``. Steps are not recorded as a
     graph there, as they are in one process.
 
     ``partial_fit`` and ``solver="online"`` are refused. Whitening, ``transform`` and ``score`` are
-    done by every process on all rows that it is given.
+    done by every process on all rows that it is given. Searches are shared fit by fit with
+    ``n_jobs=1``, where all processes have to draw the same folds: seed the splitter. Threads and
+    workers that are started inside the block fit alone.
+
+    Each process reads ahead into 512 MB of buffers; resumed on fewer processes, each has those of
+    all the streams that it reads.
 
     Examples
     --------
@@ -85,8 +92,8 @@ def data_parallel(*, backend=None, timeout=10.0) -> Iterator[OneProcess]:
     >>> ranks.n_ranks, dictionary.components_.shape
     (1, (64, 16))
     """
-    check_real("timeout", timeout, 0.01, float("inf"))
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not _is_initialized():
+    check_real("timeout", timeout, 0.01, 1e6)
+    if os.environ.get("WORLD_SIZE", "1") in ("", "1") and not _is_initialized():
         yield OneProcess()
         return
     distributed = import_optional("torch.distributed", extra="torch")
@@ -96,10 +103,10 @@ def data_parallel(*, backend=None, timeout=10.0) -> Iterator[OneProcess]:
     if start:
         _start(backend, timeout)
     try:
-        with fitting_with(ranks := TorchRanks()):
+        with fitting_with(ranks := TorchRanks(owns_group=start)):
             yield ranks
     finally:
-        if start:
+        if start and distributed.is_initialized():
             distributed.destroy_process_group()
 
 
@@ -124,7 +131,7 @@ def _start(backend, timeout):
         distributed.init_process_group(
             backend, timeout=timedelta(minutes=timeout), **_store_of_this_attempt()
         )
-    except (RuntimeError, ValueError) as error:
+    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
         raise RuntimeError(
             f"the processes did not find each other with backend={backend!r} ({error}): start "
             "them with torchrun, --nproc-per-node for the number on each machine"
@@ -148,72 +155,69 @@ def _store_of_this_attempt():
     return {"store": store, "world_size": n_ranks, "rank": rank}
 
 
-class TorchRanks(OneProcess):
-    """Processes of an initialised group of ``torch.distributed``."""
+class TorchRanks(SeveralProcesses):
+    """Processes of an initialised group of ``torch.distributed``.
 
-    def __init__(self):
+    Parameters
+    ----------
+    owns_group : bool
+        Whether the group may be ended when this process has to leave it.
+    """
+
+    def __init__(self, owns_group):
         import torch.distributed as distributed
 
         self.rank, self.n_ranks = distributed.get_rank(), distributed.get_world_size()
-
-    def check_equal(self, settings):
-        """Raise ValueError unless this process has the settings of the first one."""
-        theirs = self.from_first(lambda: settings)
-        differing = [name for name, value in settings.items() if theirs[name] != value]
-        if differing:
-            raise ValueError(
-                f"all processes must fit the same data with the same parameters, but process "
-                f"{self.rank} has "
-                + ", ".join(
-                    f"{name}={settings[name]!r} and process 0 {theirs[name]!r}"
-                    for name in differing
-                )
-            )
-
-    def part(self, rows):
-        """Part of this process in the rows of a batch."""
-        size = len(rows) // self.n_ranks
-        return rows[self.rank * size : (self.rank + 1) * size]
+        self._owns_group = owns_group
 
     def add_up(self, array):
         """Replace an array by its sum over all processes."""
         import torch.distributed as distributed
 
-        with _connected(self):
+        with self._message():
             distributed.all_reduce(_as_tensor(array))
 
     def hand_out(self, array):
         """Replace an array by the one of the first process."""
         import torch.distributed as distributed
 
-        with _connected(self):
+        with self._message():
             distributed.broadcast(_as_tensor(array), src=0)
 
-    def from_first(self, compute):
-        """What the first process computes, handed to all; an error there is one for all."""
+    def _object_of_first(self, given):
         import torch.distributed as distributed
 
-        outcome = [None]
-        if self.is_first:
-            outcome = [_outcome(compute)]
-        with _connected(self):
-            distributed.broadcast_object_list(outcome, src=0)
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result
+        objects = [given]
+        with self._message():
+            distributed.broadcast_object_list(objects, src=0)
+        return objects[0]
 
+    def _objects_of_all(self, given):
+        import torch.distributed as distributed
 
-def _outcome(compute):
-    """Result and error of a call; an error that cannot be sent becomes a RuntimeError."""
-    try:
-        return compute(), None
-    except Exception as error:
+        objects = [None] * self.n_ranks
+        with self._message():
+            distributed.all_gather_object(objects, given)
+        return objects
+
+    def _leave(self):
+        import torch.distributed as distributed
+
+        if self._owns_group and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    @contextmanager
+    def _message(self):
+        """Say what a failed message means."""
+        self._check_connected()
         try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return None, RuntimeError(f"{type(error).__name__}: {error}")
-        return None, error
+            yield
+        except RuntimeError as error:
+            raise ConnectionError(
+                f"process {self.rank} of {self.n_ranks} lost another one: it failed, was killed or "
+                "cannot be reached; look at its messages first. With checkpoint= set, start again "
+                'with resume="auto", on any number of processes'
+            ) from error
 
 
 def _as_tensor(array):
@@ -221,16 +225,3 @@ def _as_tensor(array):
     import torch
 
     return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
-
-
-@contextmanager
-def _connected(ranks):
-    """Say what a failed message means."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ConnectionError(
-            f"process {ranks.rank} of {ranks.n_ranks} lost another one: it failed, was killed or "
-            "cannot be reached; look at its messages first. With checkpoint= set, start again with "
-            'resume="auto", on any number of processes'
-        ) from error

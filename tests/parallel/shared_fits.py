@@ -1,4 +1,4 @@
-"""A script for torchrun: a fit, then the same with checkpoints, in which one process is killed."""
+"""A script for torchrun: a fit, then two with checkpoints, in each of which a process is killed."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from skdict import Checkpoint, ICFLDictionary
 from skdict.datasets import make_superposition
 from skdict.parallel import data_parallel
 
-# The steps after which a process is killed, once.
-KILLED_AFTER = 23
+# Process that is killed in a fit, and after how many steps.
+KILLS = ((1, 23), (0, 37))
 
 
 def dictionary():
@@ -28,36 +28,39 @@ def data():
     ).data.astype(np.float64)
 
 
-class Kills:
-    """Wrap the step of a dictionary: the last process dies after some of them."""
+def killed_after(model, n_steps):
+    """Let this process die after so many steps."""
+    learn = model._learn_batch
 
-    def __init__(self, model, ranks, killed_after):
-        self.learn, self.ranks, self.killed_after = model._learn_batch, ranks, killed_after
-
-    def __call__(self, batch, state, rate):
-        if state.n_steps == self.killed_after and self.ranks.rank == self.ranks.n_ranks - 1:
+    def learn_or_die(batch, state, rate):
+        if state.n_steps == n_steps:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.learn(batch, state, rate)
+        learn(batch, state, rate)
+
+    model._learn_batch = learn_or_die
 
 
 def main(folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # time to write down what happened
-    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     with data_parallel() as ranks:
-        if not restarted:
+        if attempt == 0:
             model = dictionary().fit(data())
             np.save(folder / f"undisturbed {ranks.rank}.npy", model.components_)
-        model = dictionary().set_params(
-            checkpoint=Checkpoint(folder / "fits", steps=5), resume="auto"
-        )
-        if not restarted:
-            model._learn_batch = Kills(model, ranks, KILLED_AFTER)
-        try:
-            model.fit(data())
-        except ConnectionError as error:
-            (folder / f"lost {ranks.rank}.txt").write_text(str(error))
-            raise
-        np.save(folder / f"restarted {ranks.rank}.npy", model.components_)
+        for number, (killed, n_steps) in enumerate(KILLS):
+            if attempt > number + 1:
+                continue  # done before the last restart
+            model = dictionary().set_params(
+                checkpoint=Checkpoint(folder / f"fits {number}", steps=5), resume="auto"
+            )
+            if ranks.rank == killed and attempt == number:
+                killed_after(model, n_steps)
+            try:
+                model.fit(data())
+            except ConnectionError as error:
+                (folder / f"lost {number}.txt").write_text(str(error))
+                raise
+            np.save(folder / f"restarted {number} {ranks.rank}.npy", model.components_)
 
 
 if __name__ == "__main__":

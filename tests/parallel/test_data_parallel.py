@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared fits")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--max-restarts", "1", "--module", "tests.parallel.shared_fits", str(folder),
+        "--max-restarts", "2", "--module", "tests.parallel.shared_fits", str(folder),
     ]  # fmt: skip
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     run = subprocess.run(
@@ -38,17 +38,20 @@ def test_two_processes_learn_what_one_does(finished):
     np.testing.assert_allclose(first, alone.components_, rtol=0, atol=1e-10)
 
 
-def test_restarted_after_a_kill_the_dictionary_is_bitwise_the_same(finished):
+@pytest.mark.parametrize("number", range(len(shared_fits.KILLS)))
+def test_restarted_after_a_kill_the_dictionary_is_bitwise_the_same(finished, number):
     for rank in (0, 1):
         np.testing.assert_array_equal(
-            np.load(finished / f"restarted {rank}.npy"),
+            np.load(finished / f"restarted {number} {rank}.npy"),
             np.load(finished / f"undisturbed {rank}.npy"),
         )
 
 
-def test_the_process_that_is_left_says_what_happened(finished):
-    message = (finished / "lost 0.txt").read_text()
-    assert "process 0 of 2 lost another one" in message
+@pytest.mark.parametrize("number", range(len(shared_fits.KILLS)))
+def test_the_process_that_is_left_says_what_happened(finished, number):
+    message = (finished / f"lost {number}.txt").read_text()
+    left = 1 - shared_fits.KILLS[number][0]
+    assert f"process {left} of 2 lost another one" in message
     assert 'start again with resume="auto"' in message
 
 
@@ -60,13 +63,14 @@ def test_without_torchrun_a_fit_is_an_ordinary_one():
     np.testing.assert_array_equal(model.components_, alone.components_)
 
 
-def test_processes_that_do_not_meet(monkeypatch):
+@pytest.mark.parametrize("backend", [None, "no such one"])
+def test_processes_that_do_not_meet(monkeypatch, backend):
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(RuntimeError, match=r"(?s)did not find each other.*torchrun"),
-        data_parallel(),
+        data_parallel(backend=backend),
     ):
         pass
     with pytest.raises(ValueError, match="timeout"), data_parallel(timeout=0):

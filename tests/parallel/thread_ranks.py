@@ -3,16 +3,16 @@
 import pickle
 import threading
 
-from skdict._ranks import OneProcess, fitting_with
+from skdict._ranks import SeveralProcesses, fitting_with
 
 
 class Meeting:
-    """Where the threads wait for one another; who fails breaks it for all."""
+    """Where the threads wait for one another; who leaves breaks it for all."""
 
     def __init__(self, n_ranks):
         self.n_ranks, self.barrier = n_ranks, threading.Barrier(n_ranks)
         self.given = [None] * n_ranks
-        self.n_messages = 0
+        self.n_messages = self.n_handed_out = 0
 
     def exchange(self, rank, value):
         """What all threads gave."""
@@ -26,54 +26,49 @@ class Meeting:
         return given
 
 
-class ThreadRanks(OneProcess):
+class ThreadRanks(SeveralProcesses):
     """One of several threads of a `Meeting`."""
+
+    # What other machines do: sums that are rounded differently.
+    noise = 0.0
 
     def __init__(self, rank, meeting):
         self.rank, self.n_ranks, self.meeting = rank, meeting.n_ranks, meeting
 
-    def check_equal(self, settings):
-        if self.from_first(lambda: settings) != settings:
-            raise ValueError("other settings than process 0")
-
-    def part(self, rows):
-        size = len(rows) // self.n_ranks
-        return rows[self.rank * size : (self.rank + 1) * size]
+    def _exchange(self, value):
+        self._check_connected()
+        return self.meeting.exchange(self.rank, value)
 
     def add_up(self, array):
-        if self.is_first:
-            self.meeting.n_messages += 1
-        array[...] = sum(self.meeting.exchange(self.rank, array.copy()))
+        self.meeting.n_messages += self.is_first
+        array[...] = sum(self._exchange(array.copy())) * (1 + self.rank * self.noise)
 
     def hand_out(self, array):
-        array[...] = self.meeting.exchange(self.rank, array.copy())[0]
+        self.meeting.n_handed_out += self.is_first
+        array[...] = self._exchange(array.copy())[0]
 
-    def from_first(self, compute):
-        outcome = None
-        if self.is_first:
-            try:
-                outcome = compute(), None
-            except Exception as error:
-                outcome = None, error
-        result, error = pickle.loads(self.meeting.exchange(self.rank, pickle.dumps(outcome))[0])
-        if error is not None:
-            error.is_shared = True
-            raise error
-        return result
+    def _object_of_first(self, given):
+        return pickle.loads(self._exchange(pickle.dumps(given))[0])
+
+    def _objects_of_all(self, given):
+        return [pickle.loads(theirs) for theirs in self._exchange(pickle.dumps(given))]
+
+    def _leave(self):
+        self.meeting.barrier.abort()
 
 
-def fit_together(n_ranks, fit):
+def fit_together(n_ranks, fit, noise=0.0):
     """``fit(rank)`` in as many threads; their results, or the errors that they ended with."""
     meeting, results = Meeting(n_ranks), [None] * n_ranks
 
     def run(rank):
+        ranks = ThreadRanks(rank, meeting)
+        ranks.noise = noise
         try:
-            with fitting_with(ThreadRanks(rank, meeting)):
+            with fitting_with(ranks):
                 results[rank] = fit(rank)
         except Exception as error:
             results[rank] = error
-            if not hasattr(error, "is_shared"):
-                meeting.barrier.abort()
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(n_ranks)]
     for thread in threads:
