@@ -10,6 +10,7 @@
   the batch, the more is shared.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -73,25 +74,32 @@ def fit_equality(folder, n_seeds):
         np.savez(folder / f"equality {ranks.n_ranks} {ranks.rank}.npz", **found)
 
 
+class Enough(Exception):
+    """Ends a fit after the steps that are timed."""
+
+
 def fit_speed(folder, number, sizes):
-    """Seconds of each step of a size, and those spent adding up."""
+    """Seconds of each step of a size, and those spent adding up.
+
+    The steps are the first ones of a fit of 100,000: in short fits the parameters are handed out
+    more often than in those that are worth sharing.
+    """
     from skdict import ICFLDictionary
     from skdict.parallel import data_parallel
 
     n_rows, n_features, n_atoms, n_nonzero, batch_size, n_steps = sizes[number]
     X = np.random.default_rng(0).normal(size=(n_rows, n_features)).astype(np.float32)
     with data_parallel() as ranks:
-        add_up, seconds = ranks.add_up, []
+        add_up, seconds, marks = ranks.add_up, [], []
+        alone = message_alone(ranks, n_atoms * n_features)
 
         def timed(array):
             began = time.perf_counter()
             add_up(array)
             seconds.append(time.perf_counter() - began)
 
-        ranks.add_up = timed
-        marks = []
         model = ICFLDictionary(
-            n_atoms, n_nonzero_coefs=n_nonzero, batch_size=batch_size, max_steps=n_steps,
+            n_atoms, n_nonzero_coefs=n_nonzero, batch_size=batch_size, max_steps=100_000,
             random_state=0,
         )  # fmt: skip
         learn = model._learn_batch
@@ -99,24 +107,32 @@ def fit_speed(folder, number, sizes):
         def marked(*arguments):
             learn(*arguments)
             marks.append((time.perf_counter(), time.process_time()))
+            if len(marks) > n_steps:
+                raise Enough
 
-        model._learn_batch = marked
-        model.fit(X)
-        alone = []  # the message while nobody computes
-        if ranks.n_ranks > 1:
-            message = np.zeros(n_atoms * n_features, np.float32)
-            for _ in range(5):
-                ranks.hand_out(message[:1])
-                began = time.perf_counter()
-                add_up(message)
-                alone.append(time.perf_counter() - began)
+        ranks.add_up, model._learn_batch = timed, marked
+        with contextlib.suppress(Enough):
+            model.fit(X)
     taken = {
         "step": float(np.median(np.diff([mark[0] for mark in marks]))),
         "step, processor": float(np.median(np.diff([mark[1] for mark in marks]))),
         "adding up": float(np.median(seconds)) if seconds else 0.0,
-        "message alone": float(np.median(alone)) if alone else 0.0,
+        "message alone": alone,
     }
     (folder / f"speed {ranks.n_ranks} {ranks.rank}.json").write_text(json.dumps(taken))
+
+
+def message_alone(ranks, n_numbers):
+    """Seconds of a message of so many float32 while nobody computes."""
+    if ranks.n_ranks == 1:
+        return 0.0
+    message, seconds = np.zeros(n_numbers, np.float32), []
+    for _ in range(5):
+        ranks.hand_out(message[:1])  # all are there
+        began = time.perf_counter()
+        ranks.add_up(message)
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
 
 
 def fit_killed(folder, n_kills):
