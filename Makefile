@@ -78,7 +78,7 @@ INTEROP := .venv-interop/bin/python
 
 # Beside the packages themselves; they ask for much, so they have an environment of their own.
 test-interop: .venv-interop/.ready
-	$(INTEROP) -m pytest tests/interop_real $(ARGS)
+	SKDICT_TEST_INTEROP=1 $(INTEROP) -m pytest tests/interop_real $(ARGS)
 
 .venv-interop/.ready: pyproject.toml .ci/constraints.txt .ci/constraints-interop.txt
 	$(PYTHON) -m venv --clear .venv-interop

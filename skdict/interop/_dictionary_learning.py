@@ -106,7 +106,7 @@ def to_dictionary_learning(model, folder, *, lm_name="unknown", layer=0, ctx_len
     }
     content = BytesIO()
     torch.save(state, content)
-    folder = start_folder(folder, SETTINGS)
+    folder = start_folder(folder, SETTINGS, "trainer")
     write_whole(folder / WEIGHTS, content.getvalue())
     settings = {"trainer": trainer, "buffer": {"d_submodule": n_features, "ctx_len": int(ctx_len)}}
     write_settings(folder / SETTINGS, settings)

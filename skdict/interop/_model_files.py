@@ -77,14 +77,42 @@ def write_settings(path: Path, settings: dict) -> None:
     write_whole(path, (json.dumps(settings, indent=2, allow_nan=False) + "\n").encode())
 
 
-def start_folder(folder, settings_name: str) -> Path:
+def start_folder(folder, settings_name: str, known_by: str, others: tuple = ()) -> Path:
     """Make the folder of a model; the settings of one before it go first.
 
     Without its settings a model that was written in part cannot be taken for a whole one.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+    settings_name : str
+        Name of its settings file.
+    known_by : str
+        Key that the settings of a model of this kind have.
+    others : tuple of str
+        Files that a model before may have had and this one may lack.
+
+    Raises
+    ------
+    FileExistsError
+        If there are settings of something else.
     """
     folder = Path(folder)
     make_folder(folder)
-    (folder / settings_name).unlink(missing_ok=True)
+    settings = folder / settings_name
+    if settings.exists():
+        try:
+            found = json.loads(settings.read_bytes())
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or known_by not in found:
+            raise FileExistsError(
+                f"{settings} is there and belongs to something else (it has no {known_by!r}); "
+                "choose another folder"
+            )
+    for name in (settings_name, *others):
+        (folder / name).unlink(missing_ok=True)
     return folder
 
 

@@ -76,7 +76,10 @@ class ICFLSAE(_SAE):
 
     def decode(self, feature_acts):
         """Reconstructions of codes (..., d_sae)."""
-        decoded = self.hook_sae_recons(feature_acts @ self.W_dec + self.b_dec)
+        decoded = feature_acts @ self.W_dec
+        if self.cfg.apply_b_dec_to_input:  # as SAELens's matching pursuit has it
+            decoded = decoded + self.b_dec
+        decoded = self.hook_sae_recons(decoded)
         return self.reshape_fn_out(self.run_time_activation_norm_fn_out(decoded), self.d_head)
 
     def _pursue(self, rows):

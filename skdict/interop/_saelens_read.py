@@ -266,7 +266,8 @@ def _icfl(settings, arrays, normalised, folder):
         normalised,
         folder,
         n_nonzero_coefs=width,
-        atoms_per_step=setting(settings, "atoms_per_step", int, path),
+        # more than a code has atoms is all of them, however many
+        atoms_per_step=min(setting(settings, "atoms_per_step", int, path), 2**31 - 1),
         selection=selection,
         refit=setting(settings, "refit", bool, path, default=False),
     )

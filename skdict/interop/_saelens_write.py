@@ -148,7 +148,7 @@ def to_saelens(
         **_own_settings(dictionary, architecture),
         "metadata": _metadata(metadata, dictionary, whitener),
     }
-    folder = start_folder(folder, SETTINGS)
+    folder = start_folder(folder, SETTINGS, "d_sae", (WHITENING, SCALER))
     write_arrays(folder / WEIGHTS, arrays)
     if whitener is not None:
         _write_whitening(whitener, folder)

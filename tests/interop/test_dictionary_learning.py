@@ -92,6 +92,13 @@ def test_theirs_read_here(dtype, tmp_path):
     assert_allclose(read.inverse_transform(codes), back, atol=1e-10)
 
 
+def test_settings_of_something_else_are_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text('{"hidden_size": 768}')
+    with pytest.raises(FileExistsError, match="belongs to something else"):
+        to_dictionary_learning(topk(X), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_where_k_comes_from(tmp_path):
     state = random_state()
     del state["k"]

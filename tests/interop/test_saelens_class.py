@@ -21,6 +21,7 @@ class Config:
     d_in: int
     d_sae: int
     dtype: str = "float32"
+    apply_b_dec_to_input: bool = True
 
 
 class Base(torch.nn.Module):
@@ -38,7 +39,7 @@ class Base(torch.nn.Module):
         self.reshape_fn_out = lambda x, _: x
 
     def process_sae_in(self, x):
-        return x.to(self.W_dec.dtype) - self.b_dec
+        return x.to(self.W_dec.dtype) - self.b_dec * self.cfg.apply_b_dec_to_input
 
 
 @pytest.fixture
@@ -57,12 +58,12 @@ def registered(monkeypatch):
     sys.modules.pop("skdict.interop._saelens_class", None)
 
 
-def make(known, model, dtype="float32"):
+def make(known, model, dtype="float32", **others):
     """An object of the class with the weights of a dictionary."""
     kind, config = known["icfl"]
     settings = config(
-        N_FEATURES, N_ATOMS, dtype, model._code_width(), model.atoms_per_step,
-        model.selection, model.refit,
+        d_in=N_FEATURES, d_sae=N_ATOMS, dtype=dtype, n_nonzero_coefs=model._code_width(),
+        atoms_per_step=model.atoms_per_step, selection=model.selection, refit=model.refit, **others,
     )  # fmt: skip
     made = kind(settings)
     assert set(made.state_dict()) == {"W_dec", "b_dec"}
@@ -96,6 +97,20 @@ def test_codes_are_those_of_the_dictionary(parameters, dtype, registered):
     back = made.decode(codes)
     assert back.requires_grad
     assert_allclose(back.detach(), model.inverse_transform(codes.numpy()), atol=tolerance)
+
+
+def test_without_subtraction_nothing_is_added(registered, tmp_path):
+    # as in SAELens's matching pursuit; from_saelens reads it that way too
+    model = icfl(X)
+    made = make(registered, model, apply_b_dec_to_input=False)
+    centred = icfl(X)
+    centred.intercept_ = np.zeros_like(model.intercept_)
+    codes = made.encode(torch.from_numpy(X))
+    assert_allclose(codes, centred.transform(X).toarray(), atol=1e-4)
+    assert_allclose(
+        made.decode(codes).detach(), centred.inverse_transform(codes.numpy()), atol=1e-4
+    )
+    assert np.abs(model.intercept_).max() > 1e-3
 
 
 def test_leading_dimensions_and_no_rows(registered):

@@ -207,6 +207,16 @@ def test_whitener_of_a_model_before_is_not_taken(tmp_path):
     to_saelens(make_pipeline(white, icfl(white.transform(X))), tmp_path, whitening="sidecar")
     read = from_saelens(to_saelens(topk(UNIT), tmp_path))
     assert isinstance(read, TopKSAE)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"cfg.json", "sae_weights.safetensors"}  # SAELens would find it there
+
+
+@pytest.mark.parametrize("content", ['{"hidden_size": 768}', "[]", "no JSON"])
+def test_settings_of_something_else_are_not_overwritten(content, tmp_path):
+    (tmp_path / "cfg.json").write_text(content)
+    with pytest.raises(FileExistsError, match="belongs to something else"):
+        to_saelens(topk(UNIT), tmp_path)
+    assert (tmp_path / "cfg.json").read_text() == content
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """ICFL within SAELens itself (``make test-interop``)."""
 
+import os
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,7 +12,8 @@ from tests.interop.models import N_ATOMS, N_FEATURES, icfl, rows, topk
 
 pytestmark = [
     pytest.mark.skipif(
-        not find_spec("sae_lens"), reason="sae-lens is installed by make test-interop"
+        "SKDICT_TEST_INTEROP" not in os.environ and not find_spec("sae_lens"),
+        reason="sae-lens is installed by make test-interop",
     ),
     pytest.mark.filterwarnings("default"),  # 2026-11-29: those of SAELens and what it imports
 ]
