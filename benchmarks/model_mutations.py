@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import time
+import tracemalloc
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -381,7 +381,13 @@ MUTATIONS = (
 
 def outcome_of(folder: Path, rows, expected: bytes, mmap_mode=None) -> str:
     """What loading a folder leads to: "refused", "missing", "equal", or what is wrong with it."""
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    start = time.perf_counter()
+    # Not the peak of the process, below which a load could take as much as an earlier one.
+    traced = tracemalloc.is_tracing()
+    if not traced:
+        tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
     try:
         model = load(folder, mmap_mode=mmap_mode)
     except ModelFileError:
@@ -390,10 +396,13 @@ def outcome_of(folder: Path, rows, expected: bytes, mmap_mode=None) -> str:
         model, outcome = None, "missing"
     except Exception as error:
         return f"raised {type(error).__name__}: {error}"
+    finally:
+        taken = (tracemalloc.get_traced_memory()[1] - before) / 2**20
+        if not traced:
+            tracemalloc.stop()
     seconds = time.perf_counter() - start
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    if seconds > SECONDS or grown > MEGABYTES:
-        return f"took {seconds:.1f} s and {grown:.0f} MB"
+    if seconds > SECONDS or taken > MEGABYTES:
+        return f"took {seconds:.1f} s and {taken:.0f} MB"
     if model is None:
         return outcome
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import mmap
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from safetensors.numpy import save as to_bytes
@@ -37,17 +39,44 @@ def array_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     return to_bytes({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
-def read_arrays(
-    path: Path, *, n_bytes: int, digest: str, mmap_mode: str | None = None, verify: bool = True
-) -> dict[str, np.ndarray]:
-    """Arrays of a safetensors file by name.
-
-    The file is opened once: what is checked is what is used.
+def arrays_in(content: bytes) -> dict[str, np.ndarray]:
+    """Arrays of the content of a file, as views.
 
     Parameters
     ----------
+    content : bytes
+        What `array_bytes` gave.
+
+    Raises
+    ------
+    ValueError
+        If they could not be read.
+    """
+    buffer = np.frombuffer(content, np.uint8)
+    places = _places(_header(io.BytesIO(content)), buffer.size)
+    return {name: _view(buffer, *place) for name, place in places.items()}
+
+
+def read_arrays(
+    file: BinaryIO,
+    path: Path,
+    *,
+    n_bytes: int,
+    digest: str,
+    mmap_mode: str | None = None,
+    verify: bool = True,
+) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file by name.
+
+    What is checked is what is used: one file is open all the time. The header is looked at before
+    anything else is read.
+
+    Parameters
+    ----------
+    file : file
+        It is opened for reading.
     path : Path
-        The file.
+        Its path, for errors.
     n_bytes : int
         Bytes that it must have.
     digest : str
@@ -67,26 +96,27 @@ def read_arrays(
     ------
     ModelFileError
         If the file is damaged.
-    FileNotFoundError
-        If it is not there.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: copy the whole folder")
-    with path.open("rb") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found != n_bytes or found < 8:
-            raise ModelFileError(
-                f"{path} has {found} bytes where {n_bytes} were written: it is truncated or was "
-                "changed; copy the model again"
-            )
-        buffer = _content(file, found, mmap_mode, path)
+    found = os.fstat(file.fileno()).st_size
+    if found != n_bytes or found < 8:
+        raise ModelFileError(
+            f"{path} has {found} bytes where {n_bytes} were written: it is truncated or was "
+            "changed; copy the model again"
+        )
+    with damage_in(path):
+        header = _header(file)
+        places = _places(header, found)
+    file.seek(0)
+    buffer = _content(file, found, mmap_mode, path)
+    if buffer[: len(header)].tobytes() != header:
+        raise ModelFileError(f"{path} was changed while it was read; load the model again")
     if verify and hashlib.sha256(buffer).hexdigest() != digest:
         raise ModelFileError(
             f"{path} was changed after it was written: its SHA-256 is not the one in the model "
             "file; copy the model again"
         )
     with damage_in(path):
-        return {name: _view(buffer, *place) for name, place in _places(buffer).items()}
+        return {name: _view(buffer, *place) for name, place in places.items()}
 
 
 def _content(file, n_bytes, mmap_mode, path):
@@ -104,12 +134,22 @@ def _content(file, n_bytes, mmap_mode, path):
     return buffer
 
 
-def _places(buffer):
-    """Type, shape and offset in the file of each array; raise unless they fill it exactly."""
-    length = int.from_bytes(buffer[:8].tobytes(), "little")
-    if not 2 <= length <= min(LONGEST_HEADER, buffer.size - 8):
+def _header(file):
+    """Beginning of a file, in front of its arrays."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if not 2 <= length <= LONGEST_HEADER:
         raise ValueError(f"its header cannot have {length} bytes")
-    header = parse(buffer[8 : 8 + length].tobytes())
+    header = start + file.read(length)
+    if len(header) != 8 + length:
+        raise ValueError(f"its header has {len(header) - 8} bytes of {length}")
+    return header
+
+
+def _places(start, n_bytes):
+    """Type, shape and offset in the file of each array; raise unless they fill it exactly."""
+    length = len(start) - 8
+    header = parse(start[8:])
     header.pop("__metadata__", None)
     places, behind = {}, []
     for name, entry in header.items():
@@ -129,8 +169,8 @@ def _places(buffer):
         if begin != filled:
             raise ValueError("its arrays overlap or leave gaps")
         filled = end
-    if 8 + length + filled != buffer.size:
-        raise ValueError(f"its arrays take {filled} bytes of {buffer.size - 8 - length}")
+    if 8 + length + filled != n_bytes:
+        raise ValueError(f"its arrays take {filled} bytes of {n_bytes - 8 - length}")
     return places
 
 

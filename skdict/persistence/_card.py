@@ -15,6 +15,20 @@ from skdict.persistence._provenance import provenance_of
 # Settings of a run, and of the machine that it was on.
 _LEFT_OUT = {"checkpoint", "resume", "verbose", "device"}
 _TAGS = ("skdict", "scikit-learn", "dictionary-learning", "interpretability")
+# Identifiers that the hub knows; any other licence is "other" with a name.
+_LICENSES = set(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m
+    bigscience-bloom-rail-1.0 bigscience-openrail-m bsd bsd-2-clause bsd-3-clause
+    bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0
+    cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
+    cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
+    eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0 gpl-3.0 h-research intel-research isc lgpl lgpl-2.1
+    lgpl-3.0 llama2 llama3 llama3.1 llama3.2 llama3.3 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by
+    ofl-1.1 openrail openrail++ osl-3.0 pddl postgresql unknown unlicense wtfpl zlib
+    """.split()
+)
 _LIMITS = """\
 - Rows have to be embeddings of the same model, layer and preprocessing as in training; only the
   number of features is checked.
@@ -37,7 +51,8 @@ def model_card(model, *, evaluation=None, description=None, license=None, proven
     description : str or None, default=None
         What the model is, of which data, and what it is not good for.
     license : str or None, default=None
-        Licence of the model, such as ``"bsd-3-clause"``.
+        Licence of the model, such as ``"bsd-3-clause"``. One that the hub has no identifier for is
+        ``other`` in the front matter, with the text as its name.
     provenance : dict or None, default=None
         Where the model comes from, as a saved one says; None takes that of now.
 
@@ -107,17 +122,22 @@ def _steps(model):
 
 
 def _front_matter(steps, license):
-    # JSON strings are YAML strings, whatever is in them.
     lines = ["---", "library_name: skdict", "tags:", *(f"- {tag}" for tag in _TAGS)]
     if any(hasattr(step, "encoder_") for _, step in steps):
         lines.append("- sparse-autoencoder")
     if license is not None:
         short = license.strip().lower()
-        if re.fullmatch(r"[a-z0-9.+-]+", short):
-            lines.append(f"license: {json.dumps(short)}")
+        if short in _LICENSES:
+            lines.append(f"license: {short}")
         else:
-            lines += ["license: other", f"license_name: {json.dumps(license)}"]
+            lines += ["license: other", f"license_name: {_yaml_string(license)}"]
     return "\n".join([*lines, "---"])
+
+
+def _yaml_string(text):
+    # JSON has no escapes for signs beyond 16 bits, and YAML takes no pairs of escapes for them.
+    text = json.dumps(text.encode(errors="replace").decode(), ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in text)
 
 
 def _title(steps):
@@ -221,4 +241,5 @@ def _table(head: tuple[str, ...], rows) -> str:
 
 
 def _cell(value: Any) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    # A backslash in front of it would undo the one that is put there.
+    return re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(str(value).split()))

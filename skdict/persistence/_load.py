@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 
 from skdict import _whitening
@@ -16,6 +17,7 @@ from skdict.persistence._folder import ARRAYS, FORMAT, LARGEST_MODEL_FILE, MODEL
 from skdict.persistence._json_file import digest_of, parse
 from skdict.persistence._migrations import migrate, readable_schemas
 from skdict.persistence._models import CLASSES
+from skdict.persistence._reading import FolderChangedError, opened_folder, patiently
 from skdict.persistence._values import from_json
 
 _KEYS = {"format", "schema", "pipeline", "steps", "arrays", "provenance"}
@@ -86,17 +88,38 @@ def load(path, *, mmap_mode=None, device="cpu", verify=True):
         raise ValueError(f"mmap_mode must be None, 'r' or 'c', got {mmap_mode!r}")
     check_device(device)
     folder = Path(path)
-    record = read_record(folder)
-    with damage_in(folder / MODEL):
-        file, n_bytes, digest = (record["arrays"][key] for key in ("file", "bytes", "sha256"))
-        if file != ARRAYS or set(record["arrays"]) != {"file", "bytes", "sha256"}:
-            raise ModelFileError(f"the arrays of {folder} must be in {ARRAYS}")
-    arrays = read_arrays(
-        folder / ARRAYS, n_bytes=n_bytes, digest=digest, mmap_mode=mmap_mode, verify=verify
-    )
+    record, arrays = patiently(lambda: _read(folder, mmap_mode, verify))
     with damage_in(folder / MODEL):
         record, arrays = migrate(record, arrays, SCHEMA)
-        return _model(record, dict(arrays), device, verify)
+        return build_model(record, dict(arrays), device, verify)
+
+
+def _read(folder, mmap_mode, verify):
+    """Record and arrays that belong together."""
+    with opened_folder(folder) as open_file:
+        content, damage, arrays = _model_file(open_file), None, {}
+        record = _checked(content, folder / MODEL)
+        with damage_in(folder / MODEL):
+            file, n_bytes, digest = (record["arrays"][key] for key in ("file", "bytes", "sha256"))
+            if file != ARRAYS or set(record["arrays"]) != {"file", "bytes", "sha256"}:
+                raise ModelFileError(f"the arrays of {folder} must be in {ARRAYS}")
+        try:
+            with open_file(ARRAYS) as opened:
+                arrays = read_arrays(
+                    opened, folder / ARRAYS,
+                    n_bytes=n_bytes, digest=digest, mmap_mode=mmap_mode, verify=verify,
+                )  # fmt: skip
+        except (FileNotFoundError, ModelFileError) as error:
+            damage = error
+        # Other arrays of the same size would go unnoticed without the checksum.
+        if not _is_still(content, open_file):
+            raise FolderChangedError(
+                f"the model in {folder} changed while it was read; load it again when nothing "
+                "writes to it"
+            ) from damage
+        if damage is not None:
+            raise damage
+    return record, arrays
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -114,13 +137,30 @@ def read_record(folder: Path) -> dict[str, Any]:
     ModelFileError
         If it is damaged or of another version.
     """
-    file = folder / MODEL
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"path={str(folder)!r} holds no model of skdict: {MODEL} is missing"
-        )
-    with file.open("rb") as opened:
-        content = opened.read(LARGEST_MODEL_FILE + 1)
+
+    def read():
+        with opened_folder(folder) as open_file:
+            return _model_file(open_file)
+
+    return _checked(patiently(read), folder / MODEL)
+
+
+def _model_file(open_file):
+    """Bytes of the model file, one more than it may have at most."""
+    with open_file(MODEL) as opened:
+        return opened.read(LARGEST_MODEL_FILE + 1)
+
+
+def _is_still(content, open_file):
+    """Whether the model file has this content."""
+    try:
+        return _model_file(open_file) == content
+    except FileNotFoundError:
+        return False
+
+
+def _checked(content, file):
+    """Record of a model file."""
     if len(content) > LARGEST_MODEL_FILE:
         raise ModelFileError(f"{file} is larger than any model file, {LARGEST_MODEL_FILE} bytes")
     with damage_in(file):
@@ -149,14 +189,32 @@ def _check_schema(schema, file):
     )
 
 
-def _model(record, arrays, device, verify):
-    """The model of a record; its arrays are taken out of `arrays`."""
+def build_model(record: dict[str, Any], arrays: dict[str, np.ndarray], device: str, finite: bool):
+    """The model of a record.
+
+    Parameters
+    ----------
+    record : dict
+        Content of the model file without its checksum, of the present schema.
+    arrays : dict of str to ndarray
+        Its arrays; they are taken out.
+    device : str
+        Device for the dictionaries.
+    finite : bool
+        Whether to look for NaN and infinity.
+
+    Raises
+    ------
+    ModelFileError
+        If something is missing, unknown, or does not fit together. What a file should not hold may
+        lead to other errors, for which there is `damage_in`.
+    """
     _check_keys(record, _KEYS, "the model")
     if type(record["pipeline"]) is not bool or not isinstance(record["steps"], list):
         raise ModelFileError("pipeline must be true or false, and steps a list")
     steps, n_features = [], None
     for written in record["steps"]:
-        step, n_features = _step(written, arrays, device, n_features, verify)
+        step, n_features = _step(written, arrays, device, n_features, finite)
         steps.append((written["name"], step))
     if arrays:
         raise ModelFileError(f"the arrays {sorted(arrays)[:5]} belong to nothing in the model")
@@ -177,7 +235,7 @@ def _check_keys(written, keys, what):
         raise ModelFileError(f"{what} must have the keys {sorted(keys)}, got {str(found)[:200]}")
 
 
-def _step(written, arrays, device, n_features, verify):
+def _step(written, arrays, device, n_features, finite):
     """One estimator, and the number of features that it gives."""
     name = written["class"]
     if type(written["name"]) is not str:
@@ -193,7 +251,7 @@ def _step(written, arrays, device, n_features, verify):
     _check_keys(written, {"name", "class", "parameters", "attributes"}, name)
     estimator = _unfitted(name, written["parameters"], arrays, device)
     attributes = {key: from_json(value, arrays) for key, value in written["attributes"].items()}
-    sizes = check_attributes(name, attributes, finite=verify)
+    sizes = check_attributes(name, attributes, finite=finite)
     taken = sizes.get("features", n_features)
     if n_features is not None and taken != n_features:
         raise ModelFileError(

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdict._validation import to_numpy
-from skdict.persistence._array_file import array_bytes
+from skdict.persistence._array_file import array_bytes, arrays_in
 from skdict.persistence._card import model_card
 from skdict.persistence._checks import check_agreement, check_attributes
 from skdict.persistence._errors import ModelFileError
@@ -25,7 +25,8 @@ from skdict.persistence._folder import (
     check_place,
     write_folder,
 )
-from skdict.persistence._json_file import digest_of, format_record
+from skdict.persistence._json_file import digest_of, format_record, parse
+from skdict.persistence._load import build_model
 from skdict.persistence._models import class_of
 from skdict.persistence._provenance import provenance_of
 from skdict.persistence._values import to_json
@@ -39,7 +40,7 @@ def save(model, path, *, overwrite=False, evaluation=None, description=None, lic
 
     The folder holds ``model.json`` (parameters, plain attributes, provenance), the arrays as
     ``arrays.safetensors``, both with checksums, and a model card, ``README.md``. It is written
-    beside its place and renamed.
+    beside its place and renamed, after the model has been built from what is to be written.
 
     Parameters
     ----------
@@ -70,11 +71,13 @@ def save(model, path, *, overwrite=False, evaluation=None, description=None, lic
     TypeError
         If the model or a parameter is of a kind that is not saved.
     ValueError
-        If a parameter is out of range, or fitted arrays hold NaN or do not fit together.
+        If a parameter is out of range, fitted arrays hold NaN or do not fit together, or a step of
+        a pipeline has a name that scikit-learn refuses.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     FileExistsError
-        If the path is there and is not to be, or cannot be, overwritten.
+        If the path is there and is not to be, or cannot be, overwritten: it is no model, or the
+        current folder.
     OSError
         If it cannot be written; what was there is untouched.
 
@@ -88,8 +91,10 @@ def save(model, path, *, overwrite=False, evaluation=None, description=None, lic
     requests, ``memory`` and ``transform_input`` of a pipeline), and the moments of the optimiser:
     ``partial_fit`` begins with fresh ones. Arrays on a device are saved as NumPy arrays.
 
-    The old model is moved aside for the moment of the renaming: a kill between two system calls
-    leaves it beside, named ``.<name>.<letters>.old``.
+    With `overwrite` the old model is moved aside for the moment of the renaming: a kill between
+    two system calls leaves it beside, named ``.<name>.<letters>.old``. Without, nothing is moved: a
+    folder that appears at the path meanwhile stays, and there is a ``FileExistsError``. The new
+    folder has the permissions of the one that it replaces.
 
     Examples
     --------
@@ -132,8 +137,9 @@ def save(model, path, *, overwrite=False, evaluation=None, description=None, lic
             f"model must fit into {LARGEST_MODEL_FILE} bytes of JSON beside its arrays, got "
             f"{len(model_file)}: shorten names of features, or give lists of numbers as arrays"
         )
+    _check_loads(model_file, content)
     files = {ARRAYS: content, CARD: card.encode(errors="replace"), MODEL: model_file}
-    write_folder(path, files)
+    write_folder(path, files, overwrite=overwrite)
     return path
 
 
@@ -146,6 +152,8 @@ def _steps_of(model):
         raise TypeError(f"model must be a Pipeline itself, got {type(model).__name__}")
     steps = []
     for name, step in model.steps:
+        if not isinstance(name, str):
+            raise TypeError(f"names of steps must be strings, got {name!r}: rename that step")
         if step is None or isinstance(step, str):
             step = None
         else:
@@ -154,6 +162,21 @@ def _steps_of(model):
     if all(step is None for _, step in steps):
         raise TypeError("model must have a step that is an estimator, got a Pipeline without one")
     return steps, True
+
+
+def _check_loads(model_file, content):
+    """Raise ValueError unless `load` would take the model."""
+    try:
+        record = parse(model_file)
+        del record["sha256"]
+        # NaN was looked for in each step.
+        build_model(record, arrays_in(content), "cpu", finite=False)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+            RecursionError) as error:  # fmt: skip
+        raise ValueError(
+            f"model cannot be saved, since it could not be loaded: {str(error)[:500]}; change that "
+            "and save it again"
+        ) from error
 
 
 def _written(name, step, arrays):

@@ -80,7 +80,7 @@ def _array_to_json(array, is_scalar, name, arrays):
         return {"strings": [str(string) for string in strings]}
     if array.dtype not in WRITABLE:
         raise TypeError(f"{name} is an array of type {array.dtype}, which is not saved")
-    key = name
+    key = name.encode(errors="replace").decode()  # half a sign cannot be in their file
     while key in arrays:  # names of steps may hold points as well
         key += "'"
     # The order in memory decides how BLAS rounds.

@@ -20,7 +20,12 @@ def test_what_it_says(tmp_path):
     folder = save(
         PIPELINE,
         tmp_path / "model",
-        evaluation={"explained variance": np.float64(0.81234567), "dead": 3, "note": "a|b\nc"},
+        evaluation={
+            "a\\|b|": 1,
+            "explained variance": np.float64(0.81234567),
+            "dead": 3,
+            "note": "a|b\nc",
+        },
         description="Wells of JUMP-Scope. Not for other cell lines.",
         license="BSD-3-Clause",
     )
@@ -39,6 +44,7 @@ def test_what_it_says(tmp_path):
         f"| icfldictionary | 3 | 3 | {dictionary.history_['loss'][-1]:.4g} | 0.0% |",
         "| explained variance | 0.8123 |",
         "| dead | 3 |",
+        r"| a\\\|b\| | 1 |",
         "| note | a\\|b c |",
         'model = skdict.load("FOLDER")',
     ):
@@ -56,7 +62,10 @@ def test_of_each_kind():
     assert "# StandardScaler of 6 features" in card and "Not recorded." in card
 
 
-@pytest.mark.parametrize("license", ["mine: ask\nme", '"quoted"', "a --- b", "CC-BY-4.0", ""])
+@pytest.mark.parametrize("license", [
+    "mine: ask\nme", '"quoted"', "a --- b", "CC-BY-4.0", "", "proprietary", "no", "1.0",
+    "\U0001f600", "\x7f", "a\x85b", "\u2028x", "\ufeffx", "'q'\"", "é",
+])  # fmt: skip
 def test_front_matter_stays_whole(license):
     found = front_matter(model_card(PIPELINE, license=license))
     short = license == "CC-BY-4.0"

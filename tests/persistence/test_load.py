@@ -7,8 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler
 
+from benchmarks import model_mutations
 from benchmarks.model_mutations import (
     ARRAYS,
     CARD,
@@ -19,7 +22,7 @@ from benchmarks.model_mutations import (
     small_models,
 )
 from skdict import ControlPCAWhitener
-from skdict.persistence import ModelFileError, _load, _migrations, load, save
+from skdict.persistence import ModelFileError, _json_file, _load, _migrations, _reading, load, save
 from skdict.persistence._json_file import digest_of
 
 PIPELINE, ROWS = small_models()["pipeline"]
@@ -58,6 +61,18 @@ class TestMutations:
         monkeypatch.setattr(_load, "check_agreement", lambda *arguments: None)
         _, defects = fuzz(tmp_path / "damaged", saved_models(tmp_path), 300)
         assert len(defects) > 5
+
+    def test_a_load_that_takes_memory_is_found(self, folder, monkeypatch):
+        np.ones(10**7)  # a peak of the process before
+
+        def hungry(*arguments, **options):
+            np.ones(10**7)
+            return load(*arguments, **options)
+
+        assert model_mutations.outcome_of(folder, ROWS, codes_of(PIPELINE, ROWS)) == "equal"
+        monkeypatch.setattr(model_mutations, "load", hungry)
+        found = model_mutations.outcome_of(folder, ROWS, codes_of(PIPELINE, ROWS))
+        assert found.startswith("took") and "76 MB" in found
 
 
 class TestDamage:
@@ -139,6 +154,24 @@ class TestDamage:
         (folder / MODEL).write_bytes(content.encode(errors="surrogateescape"))
         with pytest.raises(ModelFileError, match=message):
             load(folder)
+
+    def test_keys_are_not_compared_each_with_each(self):
+        compared = []
+
+        class Key(str):
+            __hash__ = str.__hash__
+
+            def __eq__(self, other):
+                compared.append(other)
+                return str.__eq__(self, other)
+
+        pairs = [(Key(f"k{i}"), 0) for i in range(2_000)]
+        with pytest.raises(ValueError, match="'k1999' is there twice"):
+            _json_file._object([*pairs, (Key("k1999"), 0)])
+        assert len(compared) < 200
+        text = ",".join(f'"k{i}":0' for i in range(200_000))
+        with pytest.raises(ValueError, match="'k199999' is there twice"):
+            _json_file.parse(f'{{{text},"k199999":1}}'.encode())
 
     def test_a_model_file_as_large_as_a_disk(self, folder):
         with (folder / MODEL).open("r+b") as file:
@@ -301,6 +334,89 @@ class TestArrays:
         (folder / ARRAYS).unlink()
         os.mkfifo(folder / ARRAYS)  # reading would wait for ever
         with pytest.raises(FileNotFoundError):
+            load(folder)
+
+    def test_the_header_is_read_first(self, folder):
+        n_bytes = 2**28
+        with (folder / ARRAYS).open("wb") as file:
+            file.truncate(n_bytes)
+        edit(folder, lambda record: record["arrays"].update(bytes=n_bytes))
+        for mode in (None, "r"):
+            with pytest.raises(ModelFileError, match="its header cannot have 0 bytes"):
+                load(folder, mmap_mode=mode)
+
+
+class TestReplacedMeanwhile:
+    """Another process overwrites the model between any two steps of a load."""
+
+    @pytest.fixture
+    def other(self):
+        unit, dictionary = PIPELINE[1], clone(PIPELINE[-1])
+        white = unit.transform(PIPELINE[0].transform(ROWS)).astype(np.float32)
+        return Pipeline([*PIPELINE.steps[:2], ("icfldictionary", dictionary.set_params(
+            random_state=1).fit(white))])  # fmt: skip
+
+    @pytest.mark.parametrize("verify", [True, False])
+    @pytest.mark.parametrize("by_descriptor, nth", [
+        *((True, nth) for nth in range(4)), *((False, nth) for nth in range(3)),
+    ])  # fmt: skip
+    def test_one_of_both(self, by_descriptor, nth, verify, folder, other, monkeypatch):
+        opened, names = _reading._opened, []
+        if not by_descriptor:
+            monkeypatch.setattr(_reading.os, "supports_dir_fd", set())
+
+        def interrupted(path, flags, descriptor, name, folder_=None):
+            names.append(name)
+            if len(names) == nth + 1:
+                save(other, folder, overwrite=True)
+            return opened(path, flags, descriptor, name, folder_)
+
+        monkeypatch.setattr(_reading, "_opened", interrupted)
+        whole = {codes_of(model, ROWS): str(model[-1].random_state) for model in (PIPELINE, other)}
+        assert len(whole) == 2
+        found = load(folder, verify=verify)
+        assert len(names) > nth
+        assert whole[codes_of(found, ROWS)] == str(found[-1].random_state)
+
+    def test_for_a_moment_there_is_none(self, folder, monkeypatch):
+        aside, waits = folder.with_name("aside"), []
+        folder.rename(aside)
+
+        def wait(seconds):
+            waits.append(seconds)
+            if len(waits) == 2:
+                aside.rename(folder)
+
+        monkeypatch.setattr(_reading.time, "sleep", wait)
+        assert codes_of(load(folder), ROWS) == codes_of(PIPELINE, ROWS)
+        folder.rename(aside)
+        waits.extend([0, 0])
+        with pytest.raises(FileNotFoundError) as caught:
+            load(folder)
+        assert caught.type is FileNotFoundError and sum(waits) < 0.2
+
+    def test_replaced_all_the_time(self, folder, monkeypatch):
+        read_arrays, calls = _load.read_arrays, []
+
+        def interrupted(*arguments, **options):
+            calls.append(save(PIPELINE, folder, overwrite=True))
+            return read_arrays(*arguments, **options)
+
+        monkeypatch.setattr(_load, "read_arrays", interrupted)
+        with pytest.raises(ModelFileError, match="changed while it was read"):
+            load(folder)
+        assert 3 < len(calls) < 10
+
+    def test_changed_all_the_time(self, folder, monkeypatch):
+        opened = _reading._opened
+
+        def interrupted(path, flags, descriptor, name, folder_=None):
+            with (folder / MODEL).open("a") as file:
+                file.write(" ")
+            return opened(path, flags, descriptor, name, folder_)
+
+        monkeypatch.setattr(_reading, "_opened", interrupted)
+        with pytest.raises(ModelFileError, match="changed while it was read"):
             load(folder)
 
 

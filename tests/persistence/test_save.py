@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from benchmarks.model_mutations import codes_of, small_models
@@ -203,6 +203,70 @@ class TestRefusals:
         (tmp_path / "empty").mkdir()
         assert load(save(TOPK, tmp_path / "empty")).n_features_in_ == 6
 
+    @pytest.mark.parametrize("names", [
+        ("a", "a"), ("a__b", "d"), ("steps", "d"), ("memory", "d"), ("w", "transform_input"),
+    ])  # fmt: skip
+    def test_names_that_cannot_be_loaded(self, names, tmp_path):
+        model = Pipeline(list(zip(names, (MODELS["ControlPCAWhitener"][0], TOPK))))
+        with pytest.raises(ValueError, match="model cannot be saved.*[Nn]ames"):
+            save(model, tmp_path / "model")
+        assert os.listdir(tmp_path) == []
+
+    def test_names_that_are_no_strings(self, tmp_path):
+        with pytest.raises(TypeError, match="names of steps must be strings, got 1"):
+            save(Pipeline([(1, TOPK)]), tmp_path / "model")
+
+    @pytest.mark.parametrize("name", ["1", "", "w\ud800", "é/..", "w.components_", "passthrough"])
+    def test_names_that_mean_nothing(self, name, tmp_path):
+        model = Pipeline([(name, MODELS["ControlPCAWhitener"][0]), ("w\udfff", TOPK)])
+        again = load(save(model, tmp_path / "model"))
+        assert fitted_state(again) == fitted_state(model)
+
+    def test_steps_that_do_not_fit_together(self, tmp_path):
+        model = make_pipeline(StandardScaler().fit(ROWS[:, :3]), TOPK)
+        with pytest.raises(ValueError, match="takes 6 features, but the step before gives 3"):
+            save(model, tmp_path / "model")
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_the_current_folder(self, overwrite, tmp_path, monkeypatch):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        for place in (".", "", tmp_path / "here", "..", "/"):
+            with pytest.raises(FileExistsError, match="is the current folder or one above it"):
+                save(TOPK, place, overwrite=overwrite)
+        assert os.getcwd() == os.path.realpath(tmp_path / "here")
+        save(TOPK, "model")
+        assert codes_of(load("model"), ROWS) == codes_of(TOPK, ROWS)
+
+    @pytest.mark.parametrize(
+        "content",
+        ['{"class_name": "Sequential"}', "[]", "", "[" * 100_000, '{"a": "skdict model"}'],
+    )
+    def test_a_model_of_something_else_is_not_overwritten(self, content, tmp_path):
+        (tmp_path / "keras").mkdir()
+        (tmp_path / "keras" / "model.json").write_text(content)
+        (tmp_path / "keras" / "README.md").write_text("mine")
+        with pytest.raises(FileExistsError, match="is no model of skdict"):
+            save(TOPK, tmp_path / "keras", overwrite=True)
+        assert (tmp_path / "keras" / "README.md").read_text() == "mine"
+
+    def test_a_damaged_model_is_overwritten(self, tmp_path):
+        folder = save(TOPK, tmp_path / "model")
+        content = (folder / "model.json").read_bytes()
+        (folder / "model.json").write_bytes(content[: len(content) // 2])
+        save(TOPK, folder, overwrite=True)
+        assert codes_of(load(folder), ROWS) == codes_of(TOPK, ROWS)
+
+    @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+    @pytest.mark.parametrize("mode", [0o700, 0o750, 0o500])
+    def test_permissions_are_kept(self, mode, tmp_path):
+        folder = save(TOPK, tmp_path / "model")
+        folder.chmod(mode)
+        save(TOPK, folder, overwrite=True)
+        assert folder.stat().st_mode & 0o777 == mode
+        assert os.listdir(tmp_path) == ["model"]
+        folder.chmod(0o700)
+
     def test_overwritten_through_a_link_while_mapped(self, tmp_path):
         folder = save(TOPK, tmp_path / "model")
         (tmp_path / "latest").symlink_to(folder)
@@ -273,19 +337,69 @@ class TestFaults:
         assert codes_of(load(aside), ROWS) == codes_of(TOPK, ROWS)
 
     def test_a_save_while_another_one_is_under_way(self, other, tmp_path, monkeypatch):
-        folder, write_whole, calls = tmp_path / "model", _folder.write_whole, []
-
-        def interrupted(path, content):
-            write_whole(path, content)
-            calls.append(path)
-            if len(calls) == 2:  # as from another thread
-                save(TOPK, folder)
-
-        monkeypatch.setattr(_folder, "write_whole", interrupted)
-        save(other, folder)
-        assert len(calls) == 6
+        folder = tmp_path / "model"
+        meanwhile(monkeypatch, lambda: save(TOPK, folder))
+        with pytest.raises(FileExistsError, match="overwrite=True"):
+            save(other, folder)
+        self.check_untouched(folder)
+        meanwhile(monkeypatch, lambda: save(TOPK, folder, overwrite=True))
+        save(other, folder, overwrite=True)
         assert codes_of(load(folder), ROWS) == codes_of(other, ROWS)
         assert os.listdir(tmp_path) == ["model"]
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    @pytest.mark.parametrize("kind", ["folder", "file"])
+    def test_what_appears_meanwhile_is_not_moved(self, kind, overwrite, tmp_path, monkeypatch):
+        place = tmp_path / "model"
+
+        def appear():
+            if kind == "folder":
+                place.mkdir()
+            (place / "mine.txt" if kind == "folder" else place).write_text("mine")
+
+        meanwhile(monkeypatch, appear)
+        with pytest.raises(FileExistsError, match="choose another"):
+            save(TOPK, place, overwrite=overwrite)
+        assert (place / "mine.txt" if kind == "folder" else place).read_text() == "mine"
+        assert os.listdir(tmp_path) == ["model"]
+
+    def test_a_model_appears_between_two_renamings(self, other, tmp_path, monkeypatch):
+        folder, rename = save(TOPK, tmp_path / "model"), _folder.Path.rename
+
+        def interrupted(path, target):
+            if path.name.endswith(".new"):
+                monkeypatch.setattr(_folder.Path, "rename", rename)
+                save(TOPK, folder)
+            return rename(path, target)
+
+        monkeypatch.setattr(_folder.Path, "rename", interrupted)
+        save(other, folder, overwrite=True)
+        assert codes_of(load(folder), ROWS) == codes_of(other, ROWS)
+        assert os.listdir(tmp_path) == ["model"]
+
+    def test_files_that_come_into_the_old_folder_are_kept(self, other, tmp_path, monkeypatch):
+        folder, rename = save(TOPK, tmp_path / "model"), _folder.Path.rename
+
+        def interrupted(path, target):
+            if path.name == "model":
+                (path / "mine.txt").write_text("mine")
+            return rename(path, target)
+
+        monkeypatch.setattr(_folder.Path, "rename", interrupted)
+        save(other, folder, overwrite=True)
+        assert [path.name for path in tmp_path.glob(".model.*.old/*")] == ["mine.txt"]
+
+
+def meanwhile(monkeypatch, act):
+    """Let something happen, once, when the next save has written a file, as from elsewhere."""
+    write_whole = _folder.write_whole
+
+    def interrupted(path, content):
+        write_whole(path, content)
+        monkeypatch.setattr(_folder, "write_whole", write_whole)
+        act()
+
+    monkeypatch.setattr(_folder, "write_whole", interrupted)
 
 
 def test_files_are_plain(tmp_path):
