@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -11,16 +10,24 @@ import warnings
 from pathlib import Path
 
 from scipy import sparse
-from sklearn.pipeline import Pipeline
 
+from skdict._code_files import beside
 from skdict._code_writer import CodeWriter
 from skdict._embedding_files import open_embeddings
+from skdict._model_info import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    estimators_of,
+    load_model,
+    run_info,
+    told,
+)
 from skdict._read_ahead import stream_blocks
 from skdict._sources import check_row_source
-from skdict._streaming import BLOCK_ROWS
+from skdict._streaming import BLOCK_ROWS, _check_same_codes, _written_before
 from skdict._validation import check_device, import_optional
-
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # Seconds between two lines of progress.
 _LINE_SECONDS = 5.0
@@ -79,100 +86,6 @@ def add_model_commands(commands) -> None:
     transform.set_defaults(command=run_transform)
 
 
-# ---------------------------------------------------------------------- info
-
-
-def run_info(arguments) -> int:
-    """Print what a model is."""
-    try:
-        facts = _facts(Path(arguments.model))
-    except (ImportError, OSError, ValueError) as error:
-        return _told("info", error, USAGE)
-    if arguments.json:
-        print(json.dumps(facts, indent=1))
-    else:
-        print(_as_text(facts))
-    if facts["problem"] is not None:
-        return _told("info", facts["problem"], FAILED)
-    return OK
-
-
-def _facts(folder: Path) -> dict:
-    """What is known of a model; of one whose arrays are damaged, what its model file says."""
-    from skdict.persistence._errors import damage_in
-    from skdict.persistence._folder import MODEL
-    from skdict.persistence._load import read_record
-
-    if _is_saelens(folder):
-        model = _load_model(folder, "cpu")
-        return {"path": str(folder), "format": "SAELens", "schema": None, "checksums": "none",
-                "problem": None, "steps": _described(model), "provenance": {}}  # fmt: skip
-    record = read_record(folder)
-    facts = {
-        "path": str(folder), "format": record["format"], "schema": record["schema"],
-        "checksums": "ok", "problem": None,
-    }  # fmt: skip
-    try:
-        facts["steps"] = _described(_load_model(folder, "cpu"))
-    except (OSError, ValueError) as error:
-        with damage_in(folder / MODEL):
-            steps = [{"name": str(step["name"]), "class": str(step["class"])}
-                     for step in record["steps"]]  # fmt: skip
-        facts |= {"checksums": "damaged", "problem": str(error), "steps": steps}
-    return facts | {"provenance": record.get("provenance")}
-
-
-def _described(model) -> list[dict]:
-    """Class, sizes and settings of each step."""
-    described = []
-    for name, step in model.steps if isinstance(model, Pipeline) else [("model", model)]:
-        if step is None or isinstance(step, str):
-            described.append({"name": name, "class": "passthrough"})
-            continue
-        entry = {"name": name, "class": type(step).__name__}
-        if hasattr(step, "n_features_in_"):  # an unfitted Normalizer takes any
-            entry["features"] = step.n_features_in_
-        if hasattr(step, "_n_atoms"):
-            entry |= {"atoms": step._n_atoms, "non_zeros": step._code_width(),
-                      "dtype": str(step.components_.dtype)}  # fmt: skip
-        parameters = type(step)().get_params(deep=False)
-        entry["settings"] = {
-            key: _plain(value)
-            for key, value in step.get_params(deep=False).items()
-            if _plain(value) != _plain(parameters[key])
-        }
-        described.append(entry)
-    return described
-
-
-def _plain(value):
-    """A setting as JSON has it."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return f"array of shape {value.shape}" if hasattr(value, "shape") else str(value)
-
-
-def _as_text(facts) -> str:
-    lines = [f"{facts['path']}: {facts['format']}"]
-    for step in facts["steps"]:
-        sizes = [f"{step['features']} features"] if "features" in step else []
-        if "atoms" in step:
-            sizes += [f"{step['atoms']} atoms", f"at most {step['non_zeros']} non-zeros",
-                      step["dtype"]]  # fmt: skip
-        lines.append(f"  {step['name']}: {step['class']}{', ' if sizes else ''}{', '.join(sizes)}")
-        lines += [f"    {key} = {value}" for key, value in step.get("settings", {}).items()]
-    provenance = facts["provenance"] if isinstance(facts["provenance"], dict) else {}
-    lines += [f"{key}: {_words(value)}" for key, value in provenance.items()]
-    lines.append(f"checksums: {facts['checksums']}")
-    return "\n".join(lines)
-
-
-def _words(value) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(entry)}" for key, entry in value.items())
-    return " x ".join(map(_words, value)) if isinstance(value, list) else str(value)
-
-
 # ---------------------------------------------------------------------- transform
 
 
@@ -182,40 +95,73 @@ def run_transform(arguments) -> int:
     try:
         model = _model_for_codes(arguments)
         _check_output(arguments)
-        columns = _columns(arguments, model)
+        features = _features(model)
+        columns = _columns(arguments, features)
         with (
-            open_embeddings(arguments.embeddings, key=arguments.key, columns=columns) as rows,
+            open_embeddings(
+                arguments.embeddings, key=arguments.key, columns=columns, features=features,
+                note=lambda text: told("transform", f"note: {text}", OK),
+            ) as rows,
             warnings.catch_warnings(),
-        ):
-            # of names of features, which files of numbers do not have
+        ):  # fmt: skip
+            # of names of features, which were looked after when the files were opened
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             n_rows = _checked_rows(rows, model)
-            with (
-                _output(arguments, model, rows) as output,
-                _Progress(n_rows, arguments.quiet) as progress,
-            ):
-                if output.n_rows > n_rows:
-                    raise ValueError(f"{output.n_rows} rows are written, of {n_rows}: other rows")
-                n_done = output.n_rows
-                for start, block in stream_blocks(rows, arguments.block_rows, start=n_done):
-                    output.write(model.transform(block))
-                    n_done = start + block.shape[0]
-                    progress.update(n_done)
+            if not _all_are_written(arguments, model, rows):
+                with (
+                    _output(arguments, model, rows) as output,
+                    _Progress(n_rows, arguments.quiet) as progress,
+                ):
+                    n_done = output.n_rows
+                    for start, block in stream_blocks(rows, arguments.block_rows, start=n_done):
+                        output.write(model.transform(block))
+                        n_done = start + block.shape[0]
+                        progress.update(n_done)
     except KeyboardInterrupt:
-        return _told("transform", f"interrupted after {n_done} rows{_safe(arguments)}", INTERRUPTED)
+        return told("transform", f"interrupted after {n_done} rows{_safe(arguments)}", INTERRUPTED)
     except (ImportError, OSError, TypeError, ValueError) as error:
         if n_done == 0:
-            return _told("transform", error, USAGE)
-        return _told("transform", f"{error}, after {n_done} rows{_safe(arguments)}", FAILED)
+            return told("transform", _in_flags(str(error)), USAGE)
+        message = f"{_in_flags(str(error))}, after {n_done} rows{_safe(arguments)}"
+        return told("transform", message, FAILED)
     if not arguments.quiet:
-        print(f"{n_rows:,} rows coded: {arguments.output}", file=sys.stderr)
+        how = "coded" if n_done else "are coded already"
+        print(f"{n_rows:,} rows {how}: {arguments.output}", file=sys.stderr)
     return OK
 
 
 def _safe(arguments) -> str:
     if _is_npz(arguments):
         return "; nothing was written"
-    return "; go on with --resume, what was written is kept"
+    flags = "--resume --overwrite" if arguments.overwrite else "--resume"
+    return f"; go on with {flags}, what was written is kept"
+
+
+def _in_flags(message: str) -> str:
+    """Messages of Python functions, with the flags of the command line for their arguments."""
+    for written, flag in (
+        ("CodeWriter(..., resume=True)", "--resume"),
+        ("set overwrite=True and resume=False", "use --overwrite without --resume"),
+        ("set resume=False and overwrite=True", "use --overwrite without --resume"),
+        ("set resume=True", "use --resume"),
+        ("set overwrite=True", "use --overwrite"),
+        ("resume=True", "--resume"),
+        ("overwrite=True", "--overwrite"),
+    ):
+        message = message.replace(written, flag)
+    return message
+
+
+def _all_are_written(arguments, model, rows) -> bool:
+    """Whether --resume finds all codes; raise if it finds those of another model or other rows."""
+    if not arguments.resume:
+        return False
+    path = Path(arguments.output)
+    written = _written_before(beside(path) if arguments.overwrite else path)
+    if written is None:
+        return False
+    _check_same_codes(written, model, rows, check_row_source(rows)[2])
+    return written.path == path
 
 
 def _model_for_codes(arguments):
@@ -224,8 +170,8 @@ def _model_for_codes(arguments):
     if arguments.block_rows < 1:
         raise ValueError(f"--block-rows must be at least 1, got {arguments.block_rows}")
     folder = Path(arguments.model)
-    model = _load_model(folder, arguments.device)
-    estimators = _estimators(model)
+    model = load_model(folder, arguments.device)
+    estimators = estimators_of(model)
     if not hasattr(estimators[-1], "_n_atoms"):
         raise ValueError(
             f"{folder} ends in {type(estimators[-1]).__name__}, which gives no codes; save a "
@@ -236,42 +182,32 @@ def _model_for_codes(arguments):
     return model
 
 
-def _estimators(model) -> list:
-    """Steps of a model, without those that pass rows on."""
-    steps = model.steps if isinstance(model, Pipeline) else [("model", model)]
-    return [step for _, step in steps if step is not None and not isinstance(step, str)]
+def _features(model) -> list[str] | None:
+    """Names of the features of the first step that knows its features, if it knows them by name."""
+    for step in estimators_of(model):
+        if hasattr(step, "n_features_in_"):  # an unfitted Normalizer passes on what it gets
+            names = getattr(step, "feature_names_in_", None)
+            return None if names is None else [str(name) for name in names]
+    return None
 
 
-def _load_model(folder: Path, device: str):
-    from skdict.persistence import load
-
-    if not _is_saelens(folder):
-        return load(folder, mmap_mode="c", device=device)
-    from skdict.interop import from_saelens
-
-    model = from_saelens(folder)
-    _estimators(model)[-1].set_params(device=device)
-    return model
-
-
-def _is_saelens(folder: Path) -> bool:
-    return (folder / "cfg.json").is_file() and not (folder / "model.json").is_file()
-
-
-def _columns(arguments, model):
-    """Columns of parquet files: those that are asked for, or the features of the model."""
-    if arguments.columns is not None:
-        return [name.strip() for name in arguments.columns.split(",")]
-    path = Path(arguments.embeddings)
-    of_parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-    names = getattr(_estimators(model)[0], "feature_names_in_", None)
-    return None if names is None or not of_parquet else [str(name) for name in names]
+def _columns(arguments, features) -> list[str] | None:
+    """Columns of parquet files that are asked for."""
+    if arguments.columns is None:
+        return None
+    columns = [name.strip() for name in arguments.columns.split(",")]
+    if features is not None and columns != features and sorted(columns) == sorted(features):
+        raise ValueError(
+            "--columns has the features of the model in another order than it was fitted on; "
+            "leave --columns away"
+        )
+    return columns
 
 
 def _checked_rows(rows, model) -> int:
     """Number of rows; raise unless they have the features of the model."""
     n_rows, n_features, _ = check_row_source(rows, name="EMBEDDINGS")
-    known = (step for step in _estimators(model) if hasattr(step, "n_features_in_"))
+    known = (step for step in estimators_of(model) if hasattr(step, "n_features_in_"))
     wanted = next(known).n_features_in_
     if n_features != wanted:
         raise ValueError(
@@ -311,7 +247,7 @@ def _output(arguments, model, rows):
     if _is_npz(arguments):
         return _NpzCodes(Path(arguments.output))
     return CodeWriter(
-        arguments.output, _estimators(model)[-1]._n_atoms, dtype=check_row_source(rows)[2],
+        arguments.output, estimators_of(model)[-1]._n_atoms, dtype=check_row_source(rows)[2],
         overwrite=arguments.overwrite, resume=arguments.resume,
     )  # fmt: skip
 
@@ -373,10 +309,3 @@ class _Progress:
             self._last = time.monotonic()
             share = n_done / self._n_rows
             print(f"{n_done:,} of {self._n_rows:,} rows ({share:.0%})", file=sys.stderr, flush=True)
-
-
-def _told(command: str, error, code: int) -> int:
-    """Print an error as one line; give the exit code back."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    print(f"skdict {command}: {message}", file=sys.stderr)
-    return code

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from skdict._explore_command import add_commands
 from skdict._model_commands import add_model_commands
+from skdict._model_info import drop_output
 from skdict._version import __version__
 
 OK = 0
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _stop_workers()
         print("\ninterrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # who read the output has closed it, such as head
+        drop_output()
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

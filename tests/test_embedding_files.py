@@ -1,6 +1,7 @@
 """Files of embeddings as rows: the same rows from every kind of file, read in blocks."""
 
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def h5ad(tmp_path):
         obsm={"dense": ROWS, "table": pandas.DataFrame(ROWS, index=names, columns=list("abcde")),
               "by_column": sparse.csc_matrix(ROWS)},
     )  # fmt: skip
-    adata.obs_names = names
+    adata.obs_names, adata.var_names = names, list("abcde")
     adata.write_h5ad(tmp_path / "cells.h5ad")
     return tmp_path / "cells.h5ad"
 
@@ -69,6 +70,58 @@ def test_parquet(tmp_path):
     check(tmp_path / "rows.parquet", columns=list("abcde"))
 
 
+@pytest.mark.parametrize("pattern", ["shards", "shards/*", "shards/p*", "shards/*.parquet"])
+def test_features_are_found_by_names_in_whatever_is_parquet(pattern, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    (tmp_path / "shards").mkdir()
+    frame = pandas.DataFrame(ROWS[:, ::-1], columns=list("edcba"))
+    frame.to_parquet(tmp_path / "shards" / "part0.parquet")
+    notes = []
+    check(tmp_path / pattern, features=list("abcde"), note=notes.append)
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [("rows.npy", None), ("stored.npz", None), ("shards", None), ("cells.h5ad", "dense")],
+)
+def test_files_without_names_are_noted(name, key, folder, h5ad):
+    notes = []
+    check(folder / name, key=key, features=list("abcde"), note=notes.append)
+    assert len(notes) == 1 and "has no names of features" in notes[0]
+    check(folder / name, key=key, note=notes.append)  # of a model without names
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("key", ["X", "table"])
+@pytest.mark.parametrize("features", ["abcde", "cab", "eb"])
+def test_features_are_found_by_names_in_h5ad(key, features, h5ad):
+    with open_embeddings(h5ad, key=key, features=list(features), note=pytest.fail) as rows:
+        places = ["abcde".index(name) for name in features]
+        assert rows.shape == (70, len(features))
+        assert (read_rows(rows, 3, 9) == ROWS[3:9][:, places]).all()
+
+
+def test_features_that_h5ad_files_lack_or_have_twice(h5ad):
+    anndata = pytest.importorskip("anndata")
+    adata = anndata.read_h5ad(h5ad)
+    adata.var_names = list("abbde")
+    adata.write_h5ad(h5ad)
+    for key, features, wrong in (("X", "abd", "b"), ("X", "ac", "c"), ("table", "az", "z")):
+        with pytest.raises(ValueError, match=f"has 1 of the .* '{wrong}' for one"):
+            with open_embeddings(h5ad, key=key, features=list(features)):
+                pass
+
+
+def test_what_else_is_in_a_table_need_not_be_numbers(h5ad):
+    anndata = pytest.importorskip("anndata")
+    adata = anndata.read_h5ad(h5ad)
+    adata.obsm["table"]["well"] = "A01"
+    adata.write_h5ad(h5ad)
+    check(h5ad, key="table", features=list("abcde"))
+
+
 @pytest.mark.parametrize("key", ["dense", "table", "X"])
 def test_h5ad(key, h5ad):
     check(h5ad, key=key)
@@ -97,6 +150,8 @@ def test_h5ad_says_what_it_holds(h5ad):
         ("several.npz", {"key": "one"}, "must be two-dimensional"),
         ("rows.npy", {"key": "c"}, "holds one array, which has no key"),
         ("rows.npy", {"columns": ["a"]}, "columns are chosen of parquet files only"),
+        ("shards/*", {"columns": ["a"]}, "columns are chosen of parquet files only"),
+        ("several.npz", {"columns": ["a"]}, "columns are chosen of parquet files only"),
         ("shards/part2.csv", {}, "no .npy"),
     ],
 )
@@ -148,3 +203,85 @@ def test_a_compressed_file_is_read_in_bounded_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000  # of 8 MB
+
+
+def test_an_array_by_column_is_read_when_its_rows_are(tmp_path, monkeypatch):
+    rows = np.zeros((40_000, 50), np.float32, order="F")
+    np.savez_compressed(tmp_path / "long.npz", rows=rows)
+    tracemalloc.start()
+    try:  # its width can be compared before it is in memory
+        with open_embeddings(tmp_path / "long.npz") as rows:
+            assert rows.shape == (40_000, 50)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000  # of 8 MB
+    monkeypatch.setattr("skdict._embedding_files._MOST_BYTES_BY_COLUMN", 7_999_999)
+    with pytest.raises(ValueError, match=r"8000000 bytes column by column.*save it as \.npy"):
+        with open_embeddings(tmp_path / "long.npz"):
+            pass
+
+
+def refused(path, **options):
+    """Read a file that is damaged; give the message back."""
+    with pytest.raises(ValueError) as caught:
+        with open_embeddings(path, **options) as rows:
+            read_rows(rows, 0, rows.shape[0])
+    return str(caught.value)
+
+
+def with_header(path, header, version=b"\1\0"):
+    content = b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header.encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content + bytes(1400))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr'",
+        "'" * 3,
+        "((((",
+        "1\n  2\n 3",
+        "{'descr': '<f0', 'fortran_order': False, 'shape': (70, 5)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-70, 5)}\n",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (-70, -5)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (700, 5)}\n",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (99999999999999, 5)}\n",
+    ],
+)
+def test_broken_headers(header, tmp_path):
+    with_header(tmp_path / "rows.npz", header)
+    assert "is damaged" in refused(tmp_path / "rows.npz")
+
+
+def test_archives_that_zipfile_fails_at(tmp_path):
+    path = tmp_path / "rows.npz"
+    np.save(tmp_path / "rows.npy", ROWS)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.write(tmp_path / "rows.npy", "x.npy")
+    content = bytearray(path.read_bytes())
+    content[500:540] = b"\xff" * 40
+    path.write_bytes(content)
+    assert "LZMAError" in refused(path)
+    np.savez(path, x=ROWS)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 6] = 255  # the version of zip that it asks for
+    path.write_bytes(content)
+    assert "is no .npz file" in refused(path)
+
+
+def test_damaged_h5ad(h5ad):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(h5ad, "r+") as file:
+        file["obsm/nowhere"] = h5py.SoftLink("/nowhere")
+        file["obsm"].create_group("broken").attrs["encoding-type"] = "csr_matrix"
+        file["obsm"].create_group("unknown").attrs["encoding-type"] = "dataframe"
+    for key, reason in (
+        ("nowhere", "KeyError"), ("broken", "TypeError"), ("unknown", "IORegistryError"),
+    ):  # fmt: skip
+        message = refused(h5ad, key=key)
+        assert str(h5ad) in message and reason in message
+    with h5py.File(h5ad, "w") as file:
+        file["obsm"], file["X"] = np.zeros(3), ROWS
+    check(h5ad, key="X")

@@ -1,16 +1,16 @@
-"""``skdict info`` and ``skdict transform``: what is said, what is written, and exit codes."""
+"""``skdict transform``: what is said, what is written, and exit codes."""
 
-import json
 import os
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from scipy import sparse
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from skdict import CodeWriter, ICFLDictionary, TopKSAE, cli, load_codes
+from skdict import CodeWriter, ICFLDictionary, cli, load_codes
 from skdict.persistence import save
 
 rng = np.random.default_rng(0)
@@ -19,6 +19,9 @@ MODEL = make_pipeline(
     StandardScaler(), Normalizer(), ICFLDictionary(9, n_nonzero_coefs=3, max_steps=3)
 ).fit(ROWS)
 CODES = MODEL.transform(ROWS)
+NAMES = [str(number) for number in range(90)]
+NAMED = pandas.DataFrame(ROWS, columns=list("abcdef"), index=NAMES)
+UNIT = pandas.DataFrame(Normalizer().transform(ROWS), columns=list("abcdef"))
 
 
 @pytest.fixture
@@ -27,6 +30,17 @@ def folder(tmp_path, monkeypatch):
     save(MODEL, "model")
     np.save("rows.npy", ROWS)
     return tmp_path
+
+
+@pytest.fixture
+def named(folder):
+    """A model that knows names, and a folder of a parquet file in another order."""
+    pytest.importorskip("pyarrow")
+    model = ICFLDictionary(9, n_nonzero_coefs=3, max_steps=3, random_state=0).fit(NAMED)
+    save(model, "named")
+    (folder / "shards").mkdir()
+    NAMED[list("fbdcae")].to_parquet("shards/part0.parquet")
+    return model
 
 
 def run(*arguments):
@@ -39,62 +53,6 @@ def transform(*arguments, output="codes", model="model"):
 
 def said(capsys):
     return capsys.readouterr().err
-
-
-class TestInfo:
-    def test_text(self, folder, capsys):
-        assert run("info", "model") == cli.OK
-        printed = capsys.readouterr().out
-        for text in (
-            "icfldictionary: ICFLDictionary, 6 features, 9 atoms, at most 3 non-zeros, float64",
-            "max_steps = 3",
-            "data shape 90 x 6, dtype float64, digest",
-            "versions: skdict ",
-            "checksums: ok",
-        ):
-            assert text in printed
-
-    def test_json(self, folder, capsys):
-        assert run("info", "model", "--json") == cli.OK
-        facts = json.loads(capsys.readouterr().out)
-        assert facts["schema"] == 1 and facts["checksums"] == "ok" and facts["problem"] is None
-        assert [step["class"] for step in facts["steps"]] == [
-            "StandardScaler", "Normalizer", "ICFLDictionary",
-        ]  # fmt: skip
-        assert facts["steps"][2]["settings"] == {
-            "max_steps": 3, "n_components": 9, "n_nonzero_coefs": 3,
-        }  # fmt: skip
-        assert facts["provenance"]["fits"]["icfldictionary"]["steps"] == 3
-
-    def test_damaged_arrays(self, folder, capsys):
-        with open("model/arrays.safetensors", "r+b") as file:
-            file.seek(-1, os.SEEK_END)
-            file.write(b"\7")
-        assert run("info", "model", "--json") == cli.FAILED
-        captured = capsys.readouterr()
-        facts = json.loads(captured.out)
-        assert facts["checksums"] == "damaged" and facts["steps"][2]["class"] == "ICFLDictionary"
-        assert captured.err.startswith("skdict info: ") and captured.err.count("\n") == 1
-        assert "SHA-256" in captured.err
-        assert run("info", "model") == cli.FAILED
-
-    def test_no_model(self, folder, capsys):
-        assert run("info", "nothing") == cli.USAGE
-        assert "holds no model of skdict" in said(capsys)
-        with open("model/model.json", "a") as file:
-            file.write("x")
-        assert run("info", "model") == cli.USAGE
-        assert said(capsys).count("\n") == 1
-
-    def test_a_model_of_saelens(self, folder, capsys):
-        to_saelens = pytest.importorskip("skdict.interop").to_saelens
-        model = TopKSAE(9, n_nonzero_coefs=3, max_steps=3, random_state=0)
-        to_saelens(model.fit(ROWS.astype(np.float32)), "sae")
-        assert run("info", "sae") == cli.OK
-        printed = capsys.readouterr().out
-        assert "sae: SAELens" in printed and "TopKSAE, 6 features, 9 atoms" in printed
-        assert transform("rows.npy", model="sae") == cli.OK
-        assert (load_codes("codes").to_csr() != model.transform(ROWS)).nnz == 0
 
 
 class TestTransform:
@@ -147,7 +105,35 @@ class TestTransform:
         assert (load_codes("codes").to_csr() != CODES).nnz == 0
         capsys.readouterr()
         assert transform("rows.npy", "--overwrite", model="named") == cli.OK  # no warning
-        assert said(capsys) == "90 rows coded: codes\n"
+        note, done = said(capsys).splitlines()
+        assert "note: 'rows.npy' has no names" in note and done == "90 rows coded: codes"
+        columns = ["--columns", "b,a,c,d,e,f"]
+        assert transform("rows.parquet", *columns, "--overwrite", model="named") == cli.USAGE
+        assert "in another order" in said(capsys)
+
+    @pytest.mark.parametrize("place", ["shards", "shards/*", "shards/part*", "shards/*.parquet"])
+    def test_columns_follow_the_names_whatever_the_pattern(self, place, named):
+        assert transform(place, model="named") == cli.OK
+        assert (load_codes("codes").to_csr() != named.transform(NAMED)).nnz == 0
+
+    def test_columns_follow_the_names_behind_a_step_without_names(self, named):
+        model = make_pipeline(Normalizer(), named)  # not fitted: it knows no features
+        save(model, "behind")
+        assert transform("shards", model="behind") == cli.OK
+        assert (load_codes("codes").to_csr() != named.transform(UNIT)).nnz == 0
+
+    @pytest.mark.parametrize("key", ["X", "table"])
+    def test_columns_of_h5ad_follow_the_names(self, key, named, capsys):
+        anndata = pytest.importorskip("anndata")
+        other = NAMED[list("fbdcae")]
+        adata = anndata.AnnData(other, obsm={"table": other})
+        adata.write_h5ad("cells.h5ad")
+        assert transform("cells.h5ad", "--key", key, model="named") == cli.OK
+        assert (load_codes("codes").to_csr() != named.transform(NAMED)).nnz == 0
+        other = other.rename(columns={"a": "z"})
+        anndata.AnnData(other, obsm={"table": other}).write_h5ad("cells.h5ad")
+        assert transform("cells.h5ad", "--key", key, output="new", model="named") == cli.USAGE
+        assert "'a' for one" in said(capsys)
 
     def test_a_model_that_gives_data_frames(self, folder, monkeypatch):
         pytest.importorskip("polars")
@@ -257,4 +243,45 @@ class TestErrors:
         assert transform("bad.npy", "--block-rows", 20) == cli.FAILED
         np.save("short.npy", ROWS[:30])
         assert transform("short.npy", "--resume") == cli.USAGE
-        assert "80 rows are written, of 30" in said(capsys)
+        assert "codes of 80 rows" in said(capsys)
+
+    def interrupt(self, *arguments, n_rows=40, model="model"):
+        rows = ROWS.copy()
+        rows[n_rows] = np.nan
+        np.save("bad.npy", rows)
+        arguments = ["bad.npy", "--block-rows", 20, *arguments]
+        assert transform(*arguments, model=model) == cli.FAILED
+
+    def test_resume_with_another_model_or_other_values(self, folder, capsys):
+        other = ICFLDictionary(9, n_nonzero_coefs=3, max_steps=3, random_state=5).fit(ROWS)
+        save(other, "other")
+        np.save("other.npy", ROWS[::-1].copy())
+        self.interrupt()
+        before = sorted(os.listdir("codes.unfinished"))
+        for arguments in (["rows.npy", "other"], ["other.npy", "model"]):
+            capsys.readouterr()
+            assert transform(arguments[0], "--resume", model=arguments[1]) == cli.USAGE
+            printed = said(capsys)
+            assert "not those of this model and these rows" in printed
+            assert "use --overwrite without --resume" in printed and "=True" not in printed
+        assert sorted(os.listdir("codes.unfinished")) == before and not os.path.exists("codes")
+        assert transform("rows.npy", "--resume") == cli.OK
+        assert (load_codes("codes").to_csr() != CODES).nnz == 0
+
+    def test_resume_where_all_is_there(self, folder, capsys, monkeypatch):
+        assert transform("rows.npy") == cli.OK
+        capsys.readouterr()
+        monkeypatch.setattr("skdict._model_commands.CodeWriter", None)  # nothing is written
+        assert transform("rows.npy", "--resume") == cli.OK
+        assert said(capsys) == "90 rows are coded already: codes\n"
+        np.save("more.npy", np.concatenate([ROWS, ROWS]))
+        assert transform("more.npy", "--resume") == cli.USAGE
+        assert "use --overwrite without --resume" in said(capsys)
+
+    def test_the_flags_named_after_an_interrupted_replacement_work(self, folder, capsys):
+        assert transform("rows.npy") == cli.OK
+        self.interrupt("--overwrite")
+        assert "after 40 rows; go on with --resume --overwrite" in said(capsys)
+        assert transform("rows.npy", "--resume", "--overwrite") == cli.OK
+        assert said(capsys) == "90 rows coded: codes\n"
+        assert (load_codes("codes", verify=True).to_csr() != CODES).nnz == 0
