@@ -108,7 +108,7 @@ def test_features_that_h5ad_files_lack_or_have_twice(h5ad):
     adata = anndata.read_h5ad(h5ad)
     adata.var_names = list("abbde")
     adata.write_h5ad(h5ad)
-    for key, features, wrong in (("X", "abd", "b"), ("X", "ac", "c"), ("table", "az", "z")):
+    for key, features, wrong in (("X", "abe", "b"), ("X", "ac", "c"), ("table", "az", "z")):
         with pytest.raises(ValueError, match=f"has 1 of the .* '{wrong}' for one"):
             with open_embeddings(h5ad, key=key, features=list(features)):
                 pass
