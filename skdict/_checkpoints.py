@@ -247,6 +247,8 @@ class FitRecord:
         try:
             if self._stems():
                 write_whole(self.folder / _FINISHED, json.dumps({"schema": SCHEMA}).encode())
+                with contextlib.suppress(OSError):  # a kill after the last save may have left more
+                    self._remove_all_but(self._stems()[-2:])
         except OSError as error:
             self._finish_unmarked(error)
         finally:

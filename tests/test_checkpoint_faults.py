@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from safetensors.numpy import load, save
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -350,8 +351,10 @@ def test_a_search_over_a_later_step_in_several_workers(tmp_path):
     )  # fmt: skip
     search = GridSearchCV(
         make_pipeline(dictionary, LogisticRegression()),
-        {"logisticregression__C": [0.1, 1.0, 10.0]}, cv=2, n_jobs=2, error_score="raise",
-    ).fit(X, y)  # fmt: skip
+        {"logisticregression__C": [0.1, 1.0, 10.0]}, cv=2, error_score="raise",
+    )  # fmt: skip
+    with parallel_config("threading", n_jobs=3):  # they start sooner than processes
+        search.fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 

@@ -215,3 +215,14 @@ def test_finishing_killed_at_any_call_leaves_the_checkpoint_or_the_mark(started)
         assert saved is None or saved[1] == {"n_steps": 2}
         found.append(saved is None)
     assert found == sorted(found) and True in found and False in found
+
+
+def test_the_end_of_a_fit_removes_what_a_kill_after_its_last_save_left(tmp_path):
+    record = record_in(tmp_path)
+    for n_steps in (1, 2, 3):
+        save_step(record, n_steps)
+    for suffix in ("json", "safetensors"):  # as if the one before had not been removed yet
+        last = record.folder / f"step-{3:012d}.{suffix}"
+        (record.folder / f"step-{1:012d}.{suffix}").write_bytes(last.read_bytes())
+    record.finish()
+    assert sorted(path.stem[-1] for path in record.folder.glob("step-*.json")) == ["2", "3"]

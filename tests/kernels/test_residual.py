@@ -121,7 +121,9 @@ def test_icfl_equals_the_naive_reference(size, absolute):
         if defined:
             np.testing.assert_allclose(code, expected, rtol=1e-6, atol=1e-9)
             found = np.linalg.norm(x - code @ dictionary)
-            assert found <= np.linalg.norm(residual) + 1e-9 * np.linalg.norm(x)
+            # as many atoms as features may be nearly dependent: as exact as the codes above
+            rounding = 1e-9 * np.linalg.norm(x) + 1e-6 * np.abs(expected).sum()
+            assert found <= np.linalg.norm(residual) + rounding
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10))

@@ -20,7 +20,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared fits")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "--max-restarts", "2", "--module", "tests.parallel.shared_fits", str(folder),
+        "--max-restarts", "1", "--module", "tests.parallel.shared_fits", str(folder),
     ]  # fmt: skip
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     run = subprocess.run(
