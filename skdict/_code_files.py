@@ -6,7 +6,6 @@ shard: ``data``, ``indices`` (int32) and ``indptr`` (int64, counted from the sha
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
@@ -158,21 +157,6 @@ def is_store(folder: Path) -> bool:
         return False
     names = {entry.name for entry in folder.iterdir()}
     return MANIFEST in names or names <= {f".{MANIFEST}.part"}
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # Windows
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)
 
 
 def damaged(path: Path, reason: str) -> ValueError:

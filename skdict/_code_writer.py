@@ -23,11 +23,11 @@ from skdict._code_files import (
     is_store,
     read_manifest,
     sum_over,
-    sync_folder,
     total,
 )
 from skdict._code_store import StoredCodes
 from skdict._validation import check_integer
+from skdict._whole_files import sync_folder
 
 
 class CodeWriter:

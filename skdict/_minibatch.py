@@ -117,7 +117,8 @@ class MiniBatchDictionary(CallbackSupportMixin, Dictionary):
 
     def _fit(self, X, y, ranks):
         X = ranks.agreed(lambda: self._prepared(X, ranks.n_ranks))
-        ranks.check_equal(self._data | parameters_of(self, without=_NOT_COMPARED))
+        if ranks.n_ranks > 1:
+            ranks.check_equal(self._data | parameters_of(self, without=_NOT_COMPARED))
         record, saved = self._claimed(X, ranks)
         try:
             with record.restoring() if record else nullcontext():

@@ -68,6 +68,11 @@ def sync_folder(folder: Path) -> None:
     ----------
     folder : Path
         The folder.
+
+    Raises
+    ------
+    OSError
+        If the disk fails.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -75,8 +80,9 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems cannot
+    except OSError as error:  # some network file systems cannot
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
